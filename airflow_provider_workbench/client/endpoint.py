@@ -1,0 +1,136 @@
+"""The Step's address: the Create-file URL taken apart, and the page's and websocket's URLs made from it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from airflow_provider_workbench.client.errors import ConfigurationError, printable
+
+_FILES_PATH = re.compile(r"/api/v1/workflows/(?P<workflow>[0-9]+)/steps/(?P<step>[-A-Za-z0-9_]+)/files")
+_SECRET_ID = re.compile(r"w[A-Za-z0-9]+")
+_LOOK_LIKE = "https://…/api/v1/workflows/123/steps/step-…/files"
+_HOW = (
+    "In Workbench open the Upload step → File-upload API, copy the Create-file URL, and paste it whole "
+    f'(it looks like {_LOOK_LIKE}) into the field Host ("Create-file URL") of the connection.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One Upload Step of one Workbench.
+
+    :ivar origin: scheme, host and port, such as ``https://app.workbench.example``
+    :ivar workflow_id: the Workflow's number
+    :ivar step_slug: the Step's slug
+    """
+
+    origin: str
+    workflow_id: int
+    step_slug: str
+
+    @property
+    def create_file_url(self) -> str:
+        """Where a File is created (protocol section 1)."""
+        return f"{self.origin}/api/v1/workflows/{self.workflow_id}/steps/{self.step_slug}/files"
+
+    @property
+    def step_url(self) -> str:
+        """The page where a person sees the Step. Never a secret link."""
+        return f"{self.origin}/workflows/{self.workflow_id}/"
+
+    def page_url(self, secret_link: str | None = None) -> str:
+        """The page to read the Step from; with a secret link's id it is a secret (protocol section 4)."""
+        return f"{self.origin}/workflows/{secret_link or self.workflow_id}/"
+
+    @classmethod
+    def parse(cls, url: str, *, allow_http: bool = False) -> Endpoint:
+        """Take a Create-file URL apart.
+
+        :param url: as Workbench shows it; white space around it is ignored. Without a scheme it is https, or http
+            on this machine and with ``allow_http``
+        :param allow_http: accept ``http://`` to a host that is not this machine
+        :raises ConfigurationError: it is not a Create-file URL, or it is unencrypted
+        """
+        url = url.strip()
+        if not url:
+            raise ConfigurationError(f"The Create-file URL is empty. {_HOW}")
+        parts = _split(url if "://" in url else f"https://{url}")
+        if parts is not None and "://" not in url and (allow_http or is_loopback(parts.hostname or "")):
+            parts = parts._replace(scheme="http")
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(f"This is not a Create-file URL. {_HOW}")
+        if parts.username is not None or parts.password is not None:
+            raise ConfigurationError(
+                "The Create-file URL must not hold a user name or password. Put the API token into the field "
+                'Password ("API token").'
+            )
+        match = _FILES_PATH.fullmatch(parts.path)
+        if match is None or parts.query or parts.fragment:
+            raise ConfigurationError(f"{_why_not(parts)} {_HOW}")
+        if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname):
+            raise ConfigurationError(
+                f"The Create-file URL is http://, so anybody between here and {parts.hostname} could read the "
+                "API token. Use the https:// address; if the way there is safe, set the extra allow_http to true."
+            )
+        return cls(f"{parts.scheme}://{parts.netloc.lower()}", int(match["workflow"]), match["step"])
+
+    def secret_link_id(self, text: str) -> str:
+        """The id in a secret link of this Workflow: ``w…``, alone or as the whole URL.
+
+        :raises ConfigurationError: it is not a secret link, or another host's. Never quotes the link.
+        """
+        text = text.strip()
+        secret = text
+        if "/" in text:
+            parts = _split(text)
+            if parts is None or not parts.hostname:
+                raise ConfigurationError(f"The extra secret_link is not a URL. {_SECRET_HOW}")
+            if parts.netloc.lower() != urlsplit(self.origin).netloc:
+                raise ConfigurationError(
+                    f"The extra secret_link is of another host ({printable(parts.hostname, 100)}) than the "
+                    f"Create-file URL ({urlsplit(self.origin).netloc}). {_SECRET_HOW}"
+                )
+            found = re.fullmatch(r"/workflows/([^/]+)/?(?:report/?)?", parts.path)
+            secret = found[1] if found else ""
+        if not _SECRET_ID.fullmatch(secret):
+            raise ConfigurationError(f"The extra secret_link is not a Workflow's secret link. {_SECRET_HOW}")
+        return secret
+
+
+_SECRET_HOW = "In Workbench open Share, and copy the Workflow's secret link (it looks like https://…/workflows/w…/)."
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - urlsplit checks the port only when it is asked for
+    except ValueError:
+        return None
+    # urlsplit drops tabs and newlines silently, so that what is checked would not be what was pasted
+    return parts if url.isprintable() and " " not in url else None
+
+
+def _why_not(parts: SplitResult) -> str:
+    path = parts.path
+    if _FILES_PATH.fullmatch(path.rstrip("/")) and path.endswith("/"):
+        return "The Create-file URL ends with a slash, and Workbench's does not: remove it."
+    if re.match(r"/api/v1/workflows/w[A-Za-z0-9]+/steps/", path):
+        return "This URL has a secret link's id where the Create-file URL has the Workflow's number."
+    if path.startswith("/workflows/"):
+        return "This is the address of a Workflow's page, not the Create-file URL."
+    if _FILES_PATH.fullmatch(path):
+        return "The Create-file URL has something after …/files: remove it."
+    return "This is not a Create-file URL."
+
+
+def is_loopback(host: str) -> bool:
+    """True if ``host`` is this machine: ``localhost`` or an address of 127.0.0.0/8 or ::1."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,30 @@
+"""The forms in which a secret can occur in a text, for whoever masks texts."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from urllib.parse import quote, unquote, urlsplit
+
+from airflow_provider_workbench.client.settings import Settings
+
+
+def forms_of_settings(settings: Settings) -> tuple[str, ...]:
+    """Every form of the connection's token, secret link and session cookie."""
+    secrets = (settings.token, settings.secret_link, settings.session_token)
+    return tuple(form for secret in secrets if secret for form in _forms(secret))
+
+
+def forms_of_upload_url(url: str) -> tuple[str, ...]:
+    """Every form of an upload URL: it, its path, its id, raw and percent-quoted (ids hold a ``+``)."""
+    path = urlsplit(url).path
+    identity = path.rpartition("/")[2]
+    return _unique(url, path, *(form for text in (identity, unquote(identity)) for form in _forms(text)))
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    # HEAD's Upload-Metadata carries the token in base64 (protocol section 2)
+    return _unique(secret, quote(secret, safe=""), b64encode(secret.encode()).decode())
+
+
+def _unique(*texts: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text and text != "/"))

@@ -1,0 +1,175 @@
+"""The one place that makes HTTP requests: time limits, TLS, proxies, block size, and errors without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from airflow_provider_workbench.client import failures
+from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.environment import proxy_for, trusted_authorities
+from airflow_provider_workbench.client.errors import ConnectError, WorkbenchError
+from airflow_provider_workbench.client.settings import Settings
+
+# urllib3 reads a body in 16 KiB blocks by default; 64 KiB doubles its speed, more gains nothing (protocol
+# section 5)
+BLOCK_SIZE = 64 * 1024
+ANSWER_LIMIT = 256 * 1024
+
+
+class Body(Protocol):
+    """What can be sent: a file-like object that knows how many bytes it will give."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class Session:
+    """Requests to the two hosts of one Workbench, over connections that are kept and used again.
+
+    Redirects are never followed: the token must not travel, and a redirected PATCH would become a GET.
+
+    :param settings: time limits and TLS
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = requests.Session()
+        self._session.trust_env = False
+        adapter = _Adapter(settings.stall_timeout)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        if settings.client_cert:
+            key = settings.client_key
+            self._session.cert = (settings.client_cert, key) if key else settings.client_cert
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Body | None = None,
+        read_timeout: float | None = None,
+        limit: int = ANSWER_LIMIT,
+    ) -> Answer:
+        """Send one request and read its answer.
+
+        :param url: may be a secret; no error shows more of it than the host
+        :param read_timeout: seconds of silence until the answer begins, and within it; ``stall_timeout`` if None
+        :param limit: bytes of the body to keep; the rest is not read
+        :raises ConnectError: nothing was sent
+        :raises TlsError: a certificate was not accepted; nothing was sent
+        :raises ConnectionLostError: the request may have been acted on
+        :raises ConfigurationError: a TLS file of the connection cannot be read
+        """
+        settings = self._settings
+        proxy = proxy_for(url)
+        response: requests.Response | None = None
+        failure: WorkbenchError | None = None
+        try:
+            response = self._session.request(
+                method,
+                url,
+                data=body,
+                headers={"Accept-Encoding": "identity", **(headers or {})},
+                timeout=(settings.connect_timeout, read_timeout or settings.stall_timeout),
+                verify=trusted_authorities(settings) if settings.verify_tls else False,
+                proxies={"http": proxy, "https": proxy} if proxy else {},
+                allow_redirects=False,
+                stream=True,
+            )
+            content = response.raw.read(limit + 1, decode_content=False) if limit else b""
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            failure = _translate(error, urlsplit(url).hostname or "the host", settings)
+        finally:
+            # a connection with an unread rest cannot serve the next request
+            if response is not None and (failure or not limit or len(content) > limit):
+                response.close()
+        # raised outside the except: __context__ would carry the URL even past `from None`
+        if failure is not None:
+            raise failure
+        assert response is not None
+        lowered = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, lowered, content[:limit])
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, stall_timeout: float) -> None:
+        self._pool_classes = _pool_classes(stall_timeout)
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, blocksize=BLOCK_SIZE, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pool_classes
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, blocksize=BLOCK_SIZE, **kwargs)
+        manager.pool_classes_by_scheme = self._pool_classes
+        return manager
+
+
+def _pool_classes(stall_timeout: float) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools whose connections stop sending after ``stall_timeout`` seconds without room for a byte.
+
+    requests has no such limit: it sends under the connect timeout (protocol section 5, measured). The socket's
+    own timeout is the seam; it is set once the headers are out, and urllib3 sets the read timeout after the body.
+    """
+
+    class Plain(HTTPConnection):
+        def endheaders(self, *args: Any, **kwargs: Any) -> None:
+            super().endheaders(*args, **kwargs)
+            self.sock.settimeout(stall_timeout)
+
+    class Encrypted(HTTPSConnection):
+        def endheaders(self, *args: Any, **kwargs: Any) -> None:
+            super().endheaders(*args, **kwargs)
+            self.sock.settimeout(stall_timeout)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
+
+    return {"http": PlainPool, "https": EncryptedPool}
+
+
+def _translate(error: BaseException, host: str, settings: Settings) -> WorkbenchError:
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and "invalid path" in str(error):
+        return failures.unreadable_tls_file(settings)
+    causes = tuple(failures.causes(error))
+    if isinstance(error, requests.exceptions.ProxyError):
+        return ConnectError(f"The proxy on the way to {host} gave no connection: {failures.reason(error)}.")
+    unconnected = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    silent = (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError)
+    return failures.transport_error(
+        error,
+        host,
+        unconnected=any(isinstance(cause, unconnected) for cause in causes),
+        silent=any(isinstance(cause, silent) for cause in causes),
+    )

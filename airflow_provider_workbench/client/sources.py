@@ -1,0 +1,129 @@
+"""What can be uploaded: a local path, or bytes. Each knows its name and size, and is opened once."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import socket
+import stat
+from typing import BinaryIO, Protocol
+
+from airflow_provider_workbench.client.errors import (
+    SourceChangedError,
+    SourceError,
+    SourceMissingError,
+    printable,
+)
+
+
+class Source(Protocol):
+    """An opened thing to upload."""
+
+    @property
+    def name(self) -> str | None:
+        """What the File would be called, or None if the user must say."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, when it was opened."""
+
+    @property
+    def stream(self) -> BinaryIO:
+        """Reads and seeks within it."""
+
+    def check_unchanged(self) -> None:
+        """Compare with what it was when it was opened.
+
+        :raises SourceChangedError: it is not the same any more
+        """
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class PathSource:
+    """A file on this machine's disk, opened here and never again: a path that is replaced meanwhile leaves the
+    version that was opened.
+
+    :param path: must be a regular file; a symbolic link is followed
+    :raises SourceMissingError: there is nothing at the path on this machine
+    :raises SourceError: it is a directory, a device or a pipe, or may not be read
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        self.name: str | None = os.path.basename(self._path)
+        self.stream = _open_regular(self._path)
+        self._before = os.fstat(self.stream.fileno())
+        self.size = self._before.st_size
+
+    def check_unchanged(self) -> None:
+        """See :meth:`Source.check_unchanged`: by size, and modification and change time in nanoseconds.
+
+        Replacing the path takes a link from the opened version, which moves its change time and no byte.
+        """
+        before, after = self._before, os.fstat(self.stream.fileno())
+        same = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        if not same or (after.st_ctime_ns != before.st_ctime_ns and after.st_nlink == before.st_nlink):
+            raise SourceChangedError(
+                f"{printable(self._path)} changed while it was being sent ({before.st_size} bytes when it was opened, "
+                f"{after.st_size} now). Write to a temporary name, and rename it when it is complete."
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self.stream.close()
+
+
+class BytesSource:
+    """Bytes in memory.
+
+    :param content: never changes
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.name: str | None = None
+        self.size = len(content)
+        self.stream: BinaryIO = io.BytesIO(content)
+
+    def check_unchanged(self) -> None:
+        """Bytes never change."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def open_source(what: str | os.PathLike[str] | bytes) -> Source:
+    """Open a path, or bytes.
+
+    :raises SourceError: it cannot be read; nothing was sent
+    """
+    if isinstance(what, bytes):
+        return BytesSource(what)
+    if isinstance(what, str | os.PathLike):
+        return PathSource(what)
+    raise SourceError(f"Cannot upload a {type(what).__name__}: give a path or bytes.")
+
+
+def _open_regular(path: str) -> BinaryIO:
+    shown = printable(path)
+    if not path or "\0" in path:
+        raise SourceError(f"The path {shown!r} names no file.")
+    try:
+        # a pipe without a writer would block the open; what was opened is what is checked
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise SourceMissingError(
+                f"There is no file {shown} on {socket.gethostname()}. Workers share no disk: if another task wrote it, "
+                "it may be on another machine; pass such files through object storage."
+            ) from None
+        raise SourceError(f"Cannot read {shown} on {socket.gethostname()}: {error.strerror}.") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
+        raise SourceError(f"{shown} on {socket.gethostname()} is {kind}, and only a file can be uploaded.")
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "rb", buffering=0)

@@ -1,0 +1,209 @@
+"""Step and File: read from the Workflow's page, and which File is the one that is waited for.
+
+Protocol section 4; ``recorded/page_init_state.json`` and ``recorded/websocket_messages.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.endpoint import Endpoint
+from airflow_provider_workbench.client.errors import (
+    ServerError,
+    StepGoneError,
+    StepUnreadableError,
+    UnexpectedAnswerError,
+    WorkbenchError,
+    printable,
+)
+from airflow_provider_workbench.client.settings import Settings
+
+if TYPE_CHECKING:
+    from airflow_provider_workbench.client.session import Session
+
+# recorded pages have 22 KB; a large workflow's has some megabytes
+PAGE_LIMIT = 64 * 1024 * 1024
+_MARK = "window.initState = "
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A File of a Step.
+
+    :ivar uuid: Workbench's id of it
+    :ivar name: as Workbench keeps it
+    :ivar size: bytes
+    :ivar created_at: when Workbench took it, by its hook's clock
+    :ivar n_rows: rows of the table that the Step rendered from it; None until then
+    :ivar n_columns: columns, likewise
+    """
+
+    uuid: str
+    name: str
+    size: int
+    created_at: datetime
+    n_rows: int | None = None
+    n_columns: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For XCom: JSON values only."""
+        return {**asdict(self), "created_at": self.created_at.isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A Step as its page shows it.
+
+    :ivar slug: the Step's slug
+    :ivar files: newest first, at most 30
+    :ivar selected_uuid: the File that the Step uses, or None
+    :ivar rendered: False while the output is still that of an earlier File or setting
+    :ivar output_status: ``ok``, ``error``, ``unreachable`` (also: an empty File), or ``busy`` until rendered
+    :ivar output_errors: Workbench's words about the output
+    :ivar n_rows: rows of the rendered table
+    :ivar n_columns: columns of the rendered table
+    """
+
+    slug: str
+    files: tuple[File, ...]
+    selected_uuid: str | None
+    rendered: bool
+    output_status: str
+    output_errors: tuple[str, ...]
+    n_rows: int
+    n_columns: int
+
+    @property
+    def selected(self) -> File | None:
+        """The File that the Step uses; None if it uses none."""
+        return next((file for file in self.files if file.uuid == self.selected_uuid), None)
+
+
+def page_request(settings: Settings) -> tuple[str, dict[str, str]]:
+    """URL (secret if there is a secret link) and headers to read the Step's page with."""
+    url = settings.endpoint.page_url(settings.secret_link)
+    # logged in, Workbench redirects the secret link to the numeric page: one credential is enough
+    if settings.session_token and not settings.secret_link:
+        return url, {"Cookie": f"sessionid={settings.session_token}"}
+    return url, {}
+
+
+def redirect_within(answer: Answer, url: str) -> str | None:
+    """Where a page's redirect leads, if that is a Workflow's page on the same host; else None."""
+    if answer.status not in (301, 302, 303, 307, 308):
+        return None
+    target = urljoin(url, answer.headers.get("location", ""))
+    same = urlsplit(target)[:2] == urlsplit(url)[:2]
+    return target if same and urlsplit(target).path.startswith("/workflows/") and target != url else None
+
+
+def read_step(session: Session, settings: Settings) -> Step:
+    """Read the Step from its Workflow's page. One request.
+
+    :raises StepUnreadableError: the Workflow is private, and nothing in the connection opens it
+    :raises StepGoneError: no such Workflow or Step (any more)
+    :raises ServerError: 5xx
+    :raises UnexpectedAnswerError: not a Workbench page
+    :raises TransportError: no answer
+    """
+    url, headers = page_request(settings)
+    answer = session.request("GET", url, headers=headers, limit=PAGE_LIMIT)
+    target = redirect_within(answer, url)
+    if target:
+        answer = session.request("GET", target, headers=headers, limit=PAGE_LIMIT)
+    return step_of_page(answer, settings)
+
+
+def step_of_page(answer: Answer, settings: Settings) -> Step:
+    """The Step that a page's answer shows.
+
+    :raises WorkbenchError: as for :func:`read_step`
+    """
+    if answer.status != 200:
+        raise _page_error(answer.status, settings)
+    state = init_state(answer.text)
+    if state is None:
+        raise UnexpectedAnswerError(
+            f"{_host(settings.endpoint)} answered with a page that is no Workflow's. Look at the proxies on the way."
+        )
+    steps = state.get("steps")
+    found = [step for step in steps.values() if isinstance(step, dict)] if isinstance(steps, dict) else []
+    data = next((step for step in found if step.get("slug") == settings.endpoint.step_slug), None)
+    if data is None:
+        raise StepGoneError(
+            f"The Workflow has no Step {settings.endpoint.step_slug} (any more): it was deleted, or the secret link is "
+            "another Workflow's."
+        )
+    return parse_step(data)
+
+
+def init_state(html: str) -> dict[str, Any] | None:
+    """The JSON object that a Workflow's page carries; None if there is none."""
+    start = html.find(_MARK)
+    if start < 0:
+        return None
+    try:
+        state, _ = json.JSONDecoder().raw_decode(html, start + len(_MARK))
+    except (ValueError, RecursionError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def parse_step(data: Mapping[str, Any]) -> Step:
+    """A Step from its complete JSON, as page and websocket have it.
+
+    :raises UnexpectedAnswerError: it is not a Step as Workbench sends it
+    """
+    try:
+        rendered = data["cached_render_result_delta_id"] == data["last_relevant_delta_id"]
+        selected = data["params"].get("file")
+        return Step(
+            slug=str(data["slug"]),
+            files=tuple(_file(item) for item in data["files"]),
+            selected_uuid=selected if isinstance(selected, str) else None,
+            rendered=rendered,
+            output_status=str(data["output_status"]) if rendered else "busy",
+            output_errors=tuple(_words(item) for item in data["output_errors"] or ()) if rendered else (),
+            n_rows=int(data["output_n_rows"] or 0) if rendered else 0,
+            n_columns=len(data["output_columns"] or ()) if rendered else 0,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        problem = type(error).__name__
+    raise UnexpectedAnswerError(f"The Step's data is not as Workbench sends it ({problem}).")
+
+
+def _file(data: Mapping[str, Any]) -> File:
+    created_at = datetime.fromisoformat(data["createdAt"])
+    if created_at.tzinfo is None:
+        created_at = created_at.replace(tzinfo=UTC)
+    return File(str(data["uuid"]), str(data["name"]), int(data["size"]), created_at)
+
+
+def _words(item: Any) -> str:
+    return str(item.get("message", item)) if isinstance(item, dict) else str(item)
+
+
+def _page_error(status: int, settings: Settings) -> WorkbenchError:
+    host = _host(settings.endpoint)
+    if status >= 500 or status in (408, 425, 429):
+        return ServerError(f"{host} answered {status} to the Workflow's page: try again later.", status=status)
+    if status == 404:
+        what = "It was deleted" + (", or its secret link was reset" if settings.secret_link else "")
+        return StepGoneError(f"{host} shows no such Workflow. {what}.", status=status)
+    tried = "The session_token opens it no more. " if settings.session_token else ""
+    return StepUnreadableError(
+        f"{host} does not show Workflow {settings.endpoint.workflow_id}: it is private, and the API token allows "
+        f"uploading only. {tried}In Workbench open Share, make a secret link, and put it into the connection's extra "
+        "secret_link (or make the Workflow public).",
+        status=status,
+    )
+
+
+def _host(endpoint: Endpoint) -> str:
+    return printable(urlsplit(endpoint.origin).netloc, 100)

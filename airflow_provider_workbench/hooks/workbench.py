@@ -1,0 +1,262 @@
+"""``WorkbenchHook``: an Airflow connection becomes a client of one Upload Step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
+
+from airflow_provider_workbench.client.errors import ConfigurationError, WorkbenchError
+from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.hooks import connection_form
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_workbench.client.steps import Step
+    from airflow_provider_workbench.client.upload import UploadResult
+
+_T = TypeVar("_T")
+
+_TEST_FILENAME = "airflow-connection-test.txt"
+
+
+class WorkbenchFatalError(WorkbenchError, AirflowFailException):
+    """A Workbench error that no retry can mend: Airflow fails the task at once.
+
+    :ivar kind: the name of the client's error class, such as ``TokenInvalidError``
+    """
+
+    def __init__(
+        self, message: str, *, code: str | None = None, status: int | None = None, kind: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, status=status)
+        self.kind = kind
+
+
+def for_airflow(error: WorkbenchError) -> WorkbenchError:
+    """The same error if a retry can help, else a :class:`WorkbenchFatalError` that says the same."""
+    if error.retryable or isinstance(error, WorkbenchFatalError):
+        return error
+    return WorkbenchFatalError(str(error), code=error.code, status=error.status, kind=type(error).__name__)
+
+
+class WorkbenchHook(BaseHook):
+    """Uploads to one Workbench Step, and reads it.
+
+    :param workbench_conn_id: a connection of type ``workbench``
+    """
+
+    conn_name_attr = "workbench_conn_id"
+    default_conn_name = "workbench_default"
+    conn_type = "workbench"
+    hook_name = "Workbench"
+
+    def __init__(self, workbench_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.workbench_conn_id = workbench_conn_id
+        self._settings: Settings | None = None
+
+    @staticmethod
+    def get_connection_form_widgets() -> dict[str, Any]:
+        """The form's fields for Airflow 2; Airflow 3 takes them from ``get_provider_info``."""
+        return connection_form.get_connection_form_widgets()
+
+    @staticmethod
+    def get_ui_field_behaviour() -> dict[str, Any]:
+        """Labels, placeholders and hidden fields of the form for Airflow 2."""
+        return connection_form.get_ui_field_behaviour()
+
+    def get_settings(self) -> Settings:
+        """What the connection says, checked. Its secrets are given to Airflow's masker before anything else.
+
+        :raises WorkbenchFatalError: a field cannot work
+        """
+        if self._settings is None:
+            self._settings = self._read(self.get_connection(self.workbench_conn_id))
+            self._mask_settings(self._settings)
+        return self._settings
+
+    async def aget_settings(self) -> Settings:
+        """:meth:`get_settings` for asyncio, as in a trigger: nothing here blocks the event loop."""
+        if self._settings is None:
+            from airflow.providers.common.compat.connection import get_async_connection
+            from asgiref.sync import sync_to_async
+
+            self._settings = self._read(await get_async_connection(self.workbench_conn_id))
+            await sync_to_async(self._mask_settings)(self._settings)
+        return self._settings
+
+    def upload_file(
+        self,
+        filepath: str | PathLike[str] | bytes,
+        filename: str | None = None,
+        *,
+        chunk_size: int | None = None,
+        read_step: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> UploadResult:
+        """Upload a file, and return only if Workbench accepted it. Logs progress and totals.
+
+        :param filepath: a path on this machine, or bytes
+        :param filename: the File's name in Workbench; the path's last part if None, required for bytes
+        :param chunk_size: bytes per PATCH; None takes the connection's, which is one PATCH for all by default
+        :param read_step: read the Step afterwards, to know the File's uuid
+        :param progress: called with bytes sent so far and bytes in all
+        :raises WorkbenchFatalError: no retry can mend it; the message says what can
+        :raises WorkbenchError: a retry can help
+        """
+        from airflow_provider_workbench.client.errors import printable
+        from airflow_provider_workbench.client.progress import ProgressLines, human_bytes, human_seconds
+        from airflow_provider_workbench.client.upload import upload_file
+
+        lines = ProgressLines(self.log.info, printable(filename or "upload", 120))
+
+        def on_progress(sent: int, size: int) -> None:
+            lines(sent, size)
+            if progress:
+                progress(sent, size)
+
+        def run() -> UploadResult:
+            return upload_file(
+                self.get_settings(),
+                filepath,
+                filename=filename,
+                chunk_size=chunk_size,
+                read_step_after=read_step,
+                progress=on_progress,
+                on_warning=self.log.warning,
+                on_secret=self._mask_upload_url,
+            )
+
+        result = _translated(run)
+        rate = human_bytes(result.size / result.seconds) if result.seconds else "–"
+        self.log.info(
+            "Workbench accepted %r: %s (%d bytes) in %s, %s/s. %s",
+            printable(result.filename, 120),
+            human_bytes(result.size),
+            result.size,
+            human_seconds(result.seconds) if result.seconds >= 10 else f"{result.seconds:.2f} s",
+            rate,
+            result.step_url,
+        )
+        return result
+
+    def get_step(self) -> Step:
+        """Read the Step: its Files, the selected one, and what it rendered. One request.
+
+        :raises WorkbenchFatalError: the Step is gone, or the connection does not allow reading it
+        :raises WorkbenchError: a retry can help
+        """
+
+        def run() -> Step:
+            from airflow_provider_workbench.client.session import Session
+            from airflow_provider_workbench.client.steps import read_step
+
+            settings = self.get_settings()
+            with Session(settings) as session:
+                return read_step(session, settings)
+
+        return _translated(run)
+
+    async def aget_step(self) -> Step:
+        """:meth:`get_step` for asyncio."""
+        from airflow_provider_workbench.client.async_session import AsyncSession
+
+        failure = None
+        try:
+            async with AsyncSession(await self.aget_settings()) as session:
+                return await session.read_step()
+        except WorkbenchError as error:
+            failure = for_airflow(error)
+        raise failure
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Prove the token and leave the Step untouched: create a 1-byte upload, delete it, and read the Step.
+
+        :return: whether uploads can work, and what was found
+        """
+        from airflow_provider_workbench.client.create_file import create_file
+        from airflow_provider_workbench.client.session import Session
+        from airflow_provider_workbench.client.steps import read_step
+        from airflow_provider_workbench.client.tus import HEADERS
+
+        try:
+            # the form's test gives the connection a made-up id, which would mislead
+            connection = self.get_connection(self.workbench_conn_id)
+            settings = self._read(connection, token_place='the field Password ("API token")')
+            self._mask_settings(settings)
+            with Session(settings) as session:
+                upload_url, _ = create_file(session, settings, _TEST_FILENAME, 1)
+                self._mask_upload_url(upload_url)
+                session.request("DELETE", upload_url, headers=HEADERS)
+                found = ["The API token is good.", *settings.warnings]
+                try:
+                    step = read_step(session, settings)
+                    found.append(f"The Step can be read: it has {len(step.files)} Files.")
+                except WorkbenchError as error:
+                    found.append(f"The Step cannot be read, so uploads work, but waiting for Files does not: {error}")
+            return True, " ".join(found)
+        except WorkbenchError as error:
+            return False, str(error)
+
+    def _read(self, connection: Connection, token_place: str | None = None) -> Settings:
+        def run() -> Settings:
+            return Settings.from_fields(
+                _create_file_url(connection),
+                connection.password or "",
+                _extra(connection),
+                token_place=token_place or f"the password of connection {self.workbench_conn_id!r}",
+            )
+
+        return _translated(run)
+
+    def _mask_settings(self, settings: Settings) -> None:
+        from airflow_provider_workbench.client.secret_forms import forms_of_settings
+
+        _mask(forms_of_settings(settings))
+
+    def _mask_upload_url(self, url: str) -> None:
+        from airflow_provider_workbench.client.secret_forms import forms_of_upload_url
+
+        _mask(forms_of_upload_url(url))
+
+
+def _translated(run: Callable[[], _T]) -> _T:
+    failure = None
+    try:
+        return run()
+    except WorkbenchError as error:
+        failure = for_airflow(error)
+    # outside the except, so that no context is chained
+    raise failure
+
+
+def _mask(secrets: Iterable[str]) -> None:
+    from airflow.providers.common.compat.sdk import mask_secret
+
+    for secret in secrets:
+        mask_secret(secret)
+
+
+def _create_file_url(connection: Connection) -> str:
+    """The Create-file URL, pasted whole as the host, or as a URI connection has it: host, port and schema."""
+    host = (connection.host or "").strip()
+    port = f":{connection.port}" if connection.port and "://" not in host else ""
+    path = f"/{connection.schema.lstrip('/')}" if connection.schema else ""
+    return f"{host}{port}{path}"
+
+
+def _extra(connection: Connection) -> dict[str, Any]:
+    # not extra_dejson: it masks by key name, with a call that blocks in a trigger
+    try:
+        extra = json.loads(connection.extra) if connection.extra else {}
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise ConfigurationError("The connection's extra is not a JSON object.")
+    return extra
