@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from airflow_provider_workbench.client.errors import ConfigurationError, printable
 
 _FILES_PATH = re.compile(r"/api/v1/workflows/(?P<workflow>[0-9]+)/steps/(?P<step>[-A-Za-z0-9_]+)/files")
-_SECRET_ID = re.compile(r"w[A-Za-z0-9]+")
+_SECRET_ID = re.compile(r"w[-A-Za-z0-9_]+")
 _LOOK_LIKE = "https://…/api/v1/workflows/123/steps/step-…/files"
 _HOW = (
     "In Workbench open the Upload step → File-upload API, copy the Create-file URL, and paste it whole "
@@ -117,7 +117,7 @@ def _why_not(parts: SplitResult) -> str:
     path = parts.path
     if _FILES_PATH.fullmatch(path.rstrip("/")) and path.endswith("/"):
         return "The Create-file URL ends with a slash, and Workbench's does not: remove it."
-    if re.match(r"/api/v1/workflows/w[A-Za-z0-9]+/steps/", path):
+    if re.match(r"/api/v1/workflows/w[-A-Za-z0-9_]+/steps/", path):
         return "This URL has a secret link's id where the Create-file URL has the Workflow's number."
     if path.startswith("/workflows/"):
         return "This is the address of a Workflow's page, not the Create-file URL."

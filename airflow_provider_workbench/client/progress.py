@@ -51,7 +51,9 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """Seconds for people: ``45 s``, ``2 min 5 s``, ``1 h 3 min``."""
+    """Seconds for people: ``0.42 s``, ``45 s``, ``2 min 5 s``, ``1 h 3 min``."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

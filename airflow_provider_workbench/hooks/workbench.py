@@ -134,14 +134,14 @@ class WorkbenchHook(BaseHook):
             )
 
         result = _translated(run)
-        rate = human_bytes(result.size / result.seconds) if result.seconds else "–"
+        seconds = max(result.seconds, 0.001)
         self.log.info(
-            "Workbench accepted %r: %s (%d bytes) in %s, %s/s. %s",
+            "Workbench accepted %r: %d bytes (%s) in %s, %s/s. %s",
             printable(result.filename, 120),
-            human_bytes(result.size),
             result.size,
-            human_seconds(result.seconds) if result.seconds >= 10 else f"{result.seconds:.2f} s",
-            rate,
+            human_bytes(result.size),
+            human_seconds(seconds),
+            human_bytes(result.size / seconds),
             result.step_url,
         )
         return result

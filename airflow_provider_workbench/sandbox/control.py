@@ -31,8 +31,8 @@ def routes(sandbox: Sandbox) -> list[Route]:
         _route("/forget-uploads", "POST", control.forget_uploads),
         _route("/drop-websockets", "POST", control.drop_websockets),
         _route("/workflows", "POST", control.add_workflow),
-        _route("/workflows/{workflow_id:int}/{action}", "POST", control.change_workflow),
         _route(steps, "POST", control.add_step),
+        _route("/workflows/{workflow_id:int}/{action}", "POST", control.change_workflow),
         _route(steps + "/{slug}/{action}", "POST", control.change_step),
         _route(steps + "/{slug}/files/{uuid}", "GET", control.content),
     ]

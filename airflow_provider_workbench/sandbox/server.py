@@ -53,6 +53,7 @@ class _Host:
             access_log=False,
             date_header=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=keep_alive,
             ws_ping_interval=20,
         )
@@ -70,10 +71,15 @@ class _Host:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
         self.port = listener.getsockname()[1]
-        self._server = await asyncio.get_running_loop().create_server(self._make_protocol, sock=listener, backlog=128)
+        self._listener = listener
+        self._server = await asyncio.get_running_loop().create_server(self._make_protocol, sock=listener)
 
-    def down(self) -> None:
+    async def down(self) -> None:
         if self._server:
+            # asyncio forgets, unclosed, a connection that it accepts just before its server is closed.
+            asyncio.get_running_loop().remove_reader(self._listener)
+            for _ in range(3):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
         self.cut_connections()
@@ -197,8 +203,8 @@ class Sandbox:
             await self._stopping.wait()
         finally:
             self.switches.hook_delay = self.switches.render_delay = self.switches.cut_seconds = 0
-            self._frontend.down()
-            self._tusd.down()
+            await self._frontend.down()
+            await self._tusd.down()
             if tasks := self._frontend.state.tasks | self._tusd.state.tasks:
                 await asyncio.wait(tasks, timeout=2)
             renderer.close()
@@ -297,7 +303,7 @@ class Sandbox:
 
     async def _set_host(self, host: _Host, up: bool) -> None:
         if host.is_up and not up:
-            host.down()
+            await host.down()
         elif up and not host.is_up:
             await host.up()
         self.uploads.is_up = self._tusd.is_up

@@ -51,7 +51,7 @@ class Record:
             method=scope.get("method", "GET"),
             path=f"{raw_path}?{query}" if query else raw_path,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-            client=tuple(scope["client"]),
+            client=tuple(scope["client"] or ("", 0)),  # unknown if the connection is gone already
             time=time.time(),
         )
         if not raw_path.startswith("/sandbox"):

@@ -25,7 +25,10 @@ CORS_HEADERS = (
 )
 CORS_EXPOSED = "Upload-Offset, Location, Upload-Length, Tus-Version, Tus-Resumable, Tus-Extension, Upload-Metadata"
 EXTENSIONS = "creation,creation-with-upload,termination,concatenation,creation-defer-length"
-HOOK_UNREACHABLE = 'pre-finish hook failed: Post "http://tusd-hooks.internal/tusd-hooks": dial tcp tusd-hooks.internal: connect: connection refused'
+HOOK_UNREACHABLE = (
+    'pre-finish hook failed: Post "http://tusd-hooks.internal/tusd-hooks": '
+    "dial tcp tusd-hooks.internal: connect: connection refused"
+)
 SERVER_ERROR = "<!doctype html><title>Server Error</title><h1>Server Error</h1>"
 # tusd keeps metadata in HTTP headers of S3, which cannot hold these (recorded: \x01 and \x7f fail, newlines do not).
 UNSTORABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -41,6 +44,8 @@ class Upload:
     id: str
     size: int
     metadata: dict[str, str]
+    metadata_pairs: list[str]
+    """The metadata as Upload-Metadata carries it."""
     path: Path
     offset: int = 0
     locked: bool = False
@@ -111,11 +116,15 @@ class UploadHost:
             upload.path.unlink(missing_ok=True)
 
     async def create(self, size: int, metadata: Mapping[str, str]) -> tuple[Upload, Answer | None]:
-        """Make an upload; one of 0 bytes is finished at once. The answer is that of a refused or failed finish."""
+        """Make an upload; one of 0 bytes is finished at once. The answer is that of a refused or failed finish.
+
+        ``ValueError`` if the store cannot keep the metadata.
+        """
         if any(UNSTORABLE.search(value) for value in metadata.values()):
             raise ValueError("the store cannot keep this metadata")
+        pairs = [f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in metadata.items()]
         name = secrets.token_hex(16)
-        upload = Upload(f"{name}+{secrets.token_urlsafe(48)}", size, dict(metadata), self._directory / name)
+        upload = Upload(f"{name}+{secrets.token_urlsafe(48)}", size, dict(metadata), pairs, self._directory / name)
         upload.path.touch()
         self.uploads[upload.id] = upload
         return upload, await self._finish(upload) if size == 0 else None
@@ -190,8 +199,7 @@ class UploadHost:
         return answer
 
     async def _head(self, request: _Request, upload: Upload) -> Answer:
-        pairs = [f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in upload.metadata.items()]
-        random.shuffle(pairs)  # recorded: any order
+        pairs = random.sample(upload.metadata_pairs, len(upload.metadata_pairs))  # recorded: any order
         headers = {"Cache-Control": "no-store", "Upload-Length": str(upload.size), "Upload-Offset": str(upload.offset)}
         if pairs:
             headers["Upload-Metadata"] = ",".join(pairs)
@@ -266,6 +274,8 @@ class UploadHost:
             if attempt:
                 await asyncio.sleep(self.switches.hook_retry_seconds)
             await self.switches.pause("hook_delay")
+            if upload.id not in self.uploads:  # forgotten meanwhile
+                return Answer(404, text="upload not found")
             if self.switches.hook == "down":
                 answer = Answer(500, text=HOOK_UNREACHABLE)
                 continue

@@ -1,0 +1,61 @@
+# Works in a fresh clone with Python >= 3.11 and make. Paths are relative, so that the folder's name may hold spaces;
+# for the same reason tools run as `python -m …`, never through a script's #! line.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+DAG ?= example_workbench_upload
+PYTEST_ARGS ?=
+
+.PHONY: test test-all test-2.11 test-3.1 lint format coverage demo constraints clean
+
+test: .venv/.ready                       ## the tests, on Airflow 3.3.2
+	$(PY) -m coverage run -m pytest $(PYTEST_ARGS)
+
+test-all: test test-3.1 test-2.11        ## also on the other supported Airflows
+
+test-3.1 test-2.11: test-%: .venv-%/.ready
+	.venv-$*/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.ready
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: .venv/.ready
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+coverage: test                           ## lines and branches of the client
+	$(PY) -m coverage report --include='airflow_provider_workbench/client/*' --fail-under=95
+
+# make demo KEEP=1 leaves it running until Ctrl-C; make demo DAG=… runs another example
+demo: .venv/.ready
+	@$(PY) scripts/demo.py $(if $(KEEP),--keep) $(DAG)
+
+# --- environments: one per Airflow, made anew when what goes into them changes
+
+.venv/.ready: constraints.txt
+.venv-3.1/.ready: constraints-3.1.txt
+.venv-2.11/.ready: constraints-2.11.txt
+
+%/.ready: pyproject.toml
+	@echo "Making the environment $* (a minute or so) …"
+	@$(PYTHON) -m venv $*
+	@$*/bin/python -m pip install --quiet --disable-pip-version-check -c $(filter constraints%,$^) uv
+	@$*/bin/python -m uv pip install --quiet --python $*/bin/python \
+		-c $(filter constraints%,$^) --build-constraints $(filter constraints%,$^) -e '.[sandbox,dev]'
+	@touch $@
+
+# Pin anew what the tests run with.
+COMPILE = printf 'uv\nhatchling\neditables\napache-airflow==%s\n' $(1) | $(PY) -m uv pip compile --quiet --upgrade \
+	--universal --python-version 3.11 --extra sandbox --extra dev pyproject.toml - \
+	--no-header --no-annotate --no-emit-index-url --output-file $(2)
+
+constraints: .venv/.ready
+	$(call COMPILE,3.3.2,constraints.txt)
+	$(call COMPILE,3.1.8,constraints-3.1.txt)
+	$(call COMPILE,2.11.2,constraints-2.11.txt)
+
+clean:
+	rm -rf .venv .venv-3.1 .venv-2.11 build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""A throw-away Airflow for the tests. Nothing here imports Airflow before a test needs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_standalone import airflow_environment, make_database
+
+HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+
+
+def pytest_configure() -> None:
+    dags_folder = HOME / "dags"
+    dags_folder.mkdir()
+    environment = airflow_environment(HOME, dags_folder)
+    environment["AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS"] = "False"
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Airflow's metadata database, empty."""
+    make_database(dict(os.environ))
+
+
+@pytest.fixture
+def run_dag(airflow_db: None, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Any]]:
+    """``run_dag(dag)`` makes a run by ``dag.test()`` and returns a :class:`dag_runs.FinishedRun`."""
+    import dag_runs
+
+    def run(dag: Any, **options: Any) -> dag_runs.FinishedRun:
+        capfd.readouterr()
+        finished = dag_runs.run_dag(dag, **options)
+        out, err = capfd.readouterr()
+        finished.log = out + err + finished.log
+        return finished
+
+    yield run

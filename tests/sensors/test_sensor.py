@@ -1,0 +1,277 @@
+"""``WorkbenchFileSensor`` against the sandbox: what it waits for, and what it says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+
+from airflow_provider_workbench.client.errors import WorkbenchError
+from airflow_provider_workbench.hooks.workbench import WorkbenchFatalError, WorkbenchHook
+from airflow_provider_workbench.sensors.workbench import WorkbenchFileSensor
+
+LATER = timedelta(hours=1)
+
+
+@pytest.fixture
+def context():
+    return {"ti": SimpleNamespace(start_date=datetime.now(UTC))}
+
+
+@pytest.fixture
+def upload(monkeypatch, workbench_sandbox):
+    """Upload to the public Step; returns the operator's output."""
+    monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", workbench_sandbox.step.connection_json())
+
+    def upload(name="sales.csv", content=b"city,sold\nBergen,1\nLima,2\n", **kwargs):
+        return WorkbenchHook().upload_file(content, filename=name, **kwargs).as_dict()
+
+    return upload
+
+
+def sensor(**kwargs):
+    kwargs = {"poke_interval": 0.1, "timeout": 20, **kwargs}
+    return WorkbenchFileSensor(task_id="wait", **kwargs)
+
+
+def page_requests(sandbox):
+    return [seen for seen in sandbox.requests if seen.method == "GET" and seen.host == "frontend"]
+
+
+class TestUntil:
+    @pytest.mark.parametrize("until", ["listed", "selected"])
+    def test_listed_and_selected_are_true_at_once(self, upload, context, workbench_sandbox, until):
+        workbench_sandbox.render_delay = 60
+        file = sensor(upload=upload(), until=until).execute(context)
+        listed = workbench_sandbox.step.files[0]
+        assert file == {
+            "uuid": listed.uuid,
+            "name": "sales.csv",
+            "size": 26,
+            "created_at": file["created_at"],
+            "n_rows": None,
+            "n_columns": None,
+        }
+
+    def test_rendered_waits_for_the_table_of_this_file(self, upload, context, workbench_sandbox):
+        first = upload("first.csv", b"a\n1\n")
+        sensor(upload=first, until="rendered").execute(context)
+        workbench_sandbox.render_delay = 1
+        file = sensor(upload=upload(), until="rendered").execute(context)
+        assert (file["n_rows"], file["n_columns"]) == (2, 2)
+
+    def test_an_empty_file_is_rendered_as_nothing(self, upload, context):
+        file = sensor(upload=upload("empty.csv", b""), until="rendered").execute(context)
+        assert (file["n_rows"], file["n_columns"]) == (0, 0)
+
+    def test_a_render_error_fails_in_workbenchs_words(self, upload, context, workbench_sandbox):
+        workbench_sandbox.render_error = "Row 3 has too many cells"
+        with pytest.raises(WorkbenchFatalError, match="Row 3 has too many cells") as caught:
+            sensor(upload=upload(), until="rendered").execute(context)
+        assert caught.value.kind == "RenderError"
+
+    def test_a_file_that_no_step_reads_is_a_render_error(self, upload, context):
+        with pytest.raises(WorkbenchFatalError, match="could not render"):
+            sensor(upload=upload("data.parquet"), until="rendered").execute(context)
+
+
+class TestOurs:
+    def test_an_older_file_of_the_same_name_and_size_is_not_ours(self, upload, context, workbench_sandbox):
+        upload()
+        later = {**upload("other.csv"), "filename": "sales.csv"}
+        later["not_before"] = (datetime.now(UTC) + LATER).isoformat()
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(upload=later, until="listed", timeout=0.3).execute(context)
+
+    def test_a_uuid_decides_between_twins(self, upload, context):
+        first = upload(read_step=True)
+        upload()
+        assert sensor(upload=first, until="listed").execute(context)["uuid"] == first["uuid"]
+
+    def test_a_file_that_anybody_uploads_by_pattern(self, upload, context):
+        upload("budget-2026.csv", b"a\n1\n")
+        upload("notes.txt", b"hello\n")
+        file = sensor(filename="budget-*.csv", since=timedelta(minutes=1), until="listed").execute(context)
+        assert file["name"] == "budget-2026.csv"
+
+    @pytest.mark.parametrize(
+        "since",
+        ["any", timedelta(minutes=1), datetime.now(UTC) - LATER, "2026-01-01", "2026-01-01T00:00:00Z"],
+        ids=str,
+    )
+    def test_since_lets_in_what_is_not_older(self, upload, context, since):
+        upload("a.csv", b"a\n1\n")
+        assert sensor(filename="a.csv", since=since).execute(context)["name"] == "a.csv"
+
+    @pytest.mark.parametrize("since", [datetime.now(UTC) + LATER, (datetime.now(UTC) + LATER).isoformat()], ids=type)
+    def test_since_keeps_out_what_is_older(self, upload, context, since):
+        upload("a.csv", b"a\n1\n")
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(filename="a.csv", since=since, timeout=0.3).execute(context)
+
+    @pytest.mark.parametrize("size", [4, "4"])
+    def test_size_must_fit(self, upload, context, size):
+        upload("a.csv", b"a\n1\n")
+        assert sensor(filename="a.csv", since="any", size=size).execute(context)["size"] == 4
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(filename="a.csv", since="any", size=5, timeout=0.3).execute(context)
+
+
+class TestSuperseded:
+    @pytest.fixture
+    def superseded(self, upload):
+        first = upload("first.csv")
+        upload("second.csv")
+        return first
+
+    def test_it_is_still_listed(self, superseded, context):
+        assert sensor(upload=superseded, until="listed").execute(context)["name"] == "first.csv"
+
+    @pytest.mark.parametrize("until", ["selected", "rendered"])
+    def test_it_succeeds_with_a_warning_that_names_the_later_file(self, superseded, context, capsys, caplog, until):
+        file = sensor(upload=superseded, until=until).execute(context)
+        assert file["name"] == "first.csv"
+        out, err = capsys.readouterr()
+        assert "superseded: the Step uses 'second.csv'" in out + err + caplog.text
+
+    def test_it_skips(self, superseded, context):
+        with pytest.raises(AirflowSkipException, match=r"second\.csv"):
+            sensor(upload=superseded, on_superseded="skip").execute(context)
+
+    def test_it_fails(self, superseded, context):
+        with pytest.raises(WorkbenchFatalError, match=r"second\.csv") as caught:
+            sensor(upload=superseded, on_superseded="fail").execute(context)
+        assert caught.value.kind == "FileSupersededError"
+
+    def test_a_file_that_thirty_later_ones_pushed_out(self, upload, context):
+        first = upload("first.csv")
+        for number in range(30):
+            upload(f"{number}.csv", b"a\n1\n")
+        assert sensor(upload=first, until="listed").execute(context) is None
+        with pytest.raises(WorkbenchFatalError, match="was dropped"):
+            sensor(upload=first, until="listed", on_superseded="fail").execute(context)
+
+
+class TestTimeout:
+    def test_it_fails_and_says_what_was_seen_last(self, upload, context, workbench_sandbox):
+        workbench_sandbox.render_delay = 60
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(upload=upload(), until="rendered", timeout=0.3).execute(context)
+
+    def test_soft_fail_makes_a_skip_of_it(self, upload, context):
+        with pytest.raises(AirflowSkipException):
+            sensor(filename="no.csv", since="any", timeout=0.3, soft_fail=True).execute(context)
+
+    def test_soft_fail_does_not_make_a_skip_of_an_error(self, upload, context, workbench_sandbox):
+        workbench_sandbox.render_error = "bad"
+        with pytest.raises(WorkbenchFatalError):
+            sensor(upload=upload(), until="rendered", soft_fail=True).execute(context)
+        workbench_sandbox.step.delete()
+        with pytest.raises(WorkbenchFatalError, match="has no Step"):
+            sensor(filename="a.csv", since="any", soft_fail=True).execute(context)
+
+
+class TestReading:
+    def test_a_private_workflow_is_refused_naming_the_secret_link(self, monkeypatch, context, workbench_sandbox):
+        step = workbench_sandbox.private_step
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", step.connection_json())
+        with pytest.raises(WorkbenchFatalError, match="secret_link"):
+            sensor(filename="a.csv", since="any").execute(context)
+
+    def test_a_secret_link_opens_it(self, monkeypatch, context, workbench_sandbox):
+        step = workbench_sandbox.secret_step
+        text = step.connection_json(secret_link=step.secret_link_url)
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", text)
+        uploaded = WorkbenchHook().upload_file(b"a\n1\n", filename="a.csv").as_dict()
+        assert sensor(upload=uploaded).execute(context)["name"] == "a.csv"
+
+    def test_an_unreachable_workbench_is_waited_for(self, monkeypatch, context):
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_WORKBENCH_DEFAULT",
+            "workbench://:token@127.0.0.1:1/api/v1/workflows/1/steps/step-x/files",
+        )
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(filename="a.csv", since="any", timeout=0.3).execute(context)
+
+
+BAD = {
+    "unknown until": ({"filename": "a", "since": "any", "until": "done"}, "until must be one of listed, selected"),
+    "unknown on_superseded": ({"filename": "a", "since": "any", "on_superseded": "cry"}, "on_superseded must be"),
+    "neither": ({}, "Give either upload"),
+    "both": ({"filename": "a", "since": "any", "upload": {}}, "Give either upload"),
+    "no since": ({"filename": "a"}, "since is required"),
+    "empty since": ({"filename": "a", "since": " "}, "since is required"),
+    "since in words": ({"filename": "a", "since": "yesterday"}, "no moment in ISO 8601"),
+    "a mapped operator's output": ({"upload": [{}]}, "expand the sensor too"),
+    "something else's output": ({"upload": {"size": 1}}, "must be the output of one WorkbenchUploadOperator"),
+    "a size in words": ({"filename": "a", "since": "any", "size": "big"}, "whole number of bytes"),
+}
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])
+@pytest.mark.parametrize(("kwargs", "says"), BAD.values(), ids=BAD)
+def test_bad_parameters_are_refused_before_a_request(upload, context, workbench_sandbox, kwargs, says, deferrable):
+    with pytest.raises(WorkbenchFatalError, match=says):
+        sensor(**kwargs, deferrable=deferrable).execute(context)
+    assert workbench_sandbox.requests == []
+
+
+def test_an_upload_to_another_step_is_refused(upload, context, workbench_sandbox):
+    uploaded = upload()
+    uploaded["step_slug"] = "step-other"
+    with pytest.raises(WorkbenchFatalError, match="upload went to step-other"):
+        sensor(upload=uploaded).execute(context)
+    assert page_requests(workbench_sandbox) == []
+
+
+class TestDeferrable:
+    def test_what_is_there_already_needs_no_triggerer(self, upload, context):
+        assert sensor(upload=upload(), deferrable=True).execute(context)["name"] == "sales.csv"
+
+    def test_it_looks_once_and_defers_with_no_secret(self, upload, context, workbench_sandbox):
+        uploaded = upload()
+        workbench_sandbox.render_delay = 60
+        before = len(page_requests(workbench_sandbox))
+        with pytest.raises(TaskDeferred) as caught:
+            sensor(upload=upload(), until="rendered", deferrable=True, timeout=100).execute(context)
+        assert len(page_requests(workbench_sandbox)) - before == 1
+        assert caught.value.method_name == "execute_complete"
+        assert caught.value.timeout > timedelta(seconds=100)
+        _, kwargs = caught.value.trigger.serialize()
+        assert kwargs["workbench_conn_id"] == "workbench_default"
+        assert workbench_sandbox.step.api_token not in repr(kwargs)
+        assert uploaded["filename"] in repr(kwargs)
+
+    def test_the_event_becomes_the_result(self, upload, context):
+        uploaded = sensor(upload=upload(), until="listed").execute(context)
+        event = {"state": "seen", "file": uploaded, "message": "there"}
+        assert sensor(upload={}, deferrable=True).execute_complete(context, event) == uploaded
+
+    def test_a_timeout_event_is_a_timeout_and_with_soft_fail_a_skip(self, context):
+        event = {"state": "timeout", "message": "not listed"}
+        with pytest.raises(AirflowSensorTimeout, match="not listed"):
+            sensor().execute_complete(context, event)
+        with pytest.raises(AirflowSkipException, match="not listed"):
+            sensor(soft_fail=True).execute_complete(context, event)
+
+    @pytest.mark.parametrize("soft_fail", [False, True])
+    def test_an_error_event_keeps_its_kind(self, context, soft_fail):
+        fatal = {"state": "error", "kind": "StepGoneError", "message": "gone", "code": None, "status": 404}
+        with pytest.raises(WorkbenchFatalError, match="gone") as caught:
+            sensor(soft_fail=soft_fail).execute_complete(context, fatal)
+        assert (caught.value.kind, caught.value.status) == ("StepGoneError", 404)
+        passing = {"state": "error", "kind": "ServerError", "message": "busy", "code": None, "status": 503}
+        with pytest.raises(WorkbenchError, match="busy") as caught:
+            sensor(soft_fail=soft_fail).execute_complete(context, passing)
+        assert caught.value.retryable
+        assert not isinstance(caught.value, WorkbenchFatalError)
+
+    def test_superseded_and_render_errors_come_through_events(self, context):
+        event = {"state": "superseded", "file": None, "message": "dropped"}
+        with pytest.raises(AirflowSkipException, match="dropped"):
+            sensor(on_superseded="skip").execute_complete(context, event)
+        event = {"state": "render-error", "file": None, "message": "bad row"}
+        with pytest.raises(WorkbenchFatalError, match="bad row"):
+            sensor().execute_complete(context, event)

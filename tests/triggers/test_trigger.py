@@ -1,0 +1,110 @@
+"""``WorkbenchFileTrigger`` against the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_provider_workbench.hooks.workbench import WorkbenchHook
+from airflow_provider_workbench.triggers.workbench import WorkbenchFileTrigger
+
+
+def trigger(seconds=20.0, conn_id="workbench_default", **wanted):
+    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
+    wanted = {"until": "listed", "name": "a.csv", **wanted}
+    return WorkbenchFileTrigger(conn_id, wanted, deadline.isoformat(), poke_interval=0.1)
+
+
+def event_of(a_trigger):
+    async def first():
+        async for event in a_trigger.run():
+            return event.payload
+        return None
+
+    return asyncio.run(first())
+
+
+@pytest.fixture
+def hook(monkeypatch, workbench_sandbox):
+    monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", workbench_sandbox.step.connection_json())
+    return WorkbenchHook()
+
+
+def test_it_fires_for_a_file_that_is_there(hook):
+    uuid = hook.upload_file(b"a\n1\n", filename="a.csv", read_step=True).uuid
+    event = event_of(trigger())
+    assert (event["state"], event["file"]["uuid"]) == ("seen", uuid)
+
+
+def test_it_fires_for_a_file_that_comes_while_it_waits(hook, workbench_sandbox):
+    timer = threading.Timer(0.5, lambda: hook.upload_file(b"a\n1\n", filename="a.csv"))
+    timer.start()
+    event = event_of(trigger(until="rendered"))
+    timer.join()
+    assert (event["state"], event["file"]["n_rows"]) == ("seen", 1)
+
+
+def test_what_it_serializes_makes_the_same_trigger(hook):
+    first = trigger(until="selected", size=4, not_before="2026-01-01T00:00:00+00:00")
+    path, kwargs = first.serialize()
+    assert path == f"{WorkbenchFileTrigger.__module__}.{WorkbenchFileTrigger.__qualname__}"
+    assert WorkbenchFileTrigger(**kwargs).serialize() == first.serialize()
+
+
+def test_the_deadline_is_absolute(hook):
+    event = event_of(trigger(seconds=-1))
+    assert event["state"] == "timeout"
+    assert "not among the Step's Files" in event["message"]
+
+
+def test_what_no_retry_mends_ends_the_wait_as_an_event(hook, workbench_sandbox):
+    workbench_sandbox.step.delete()
+    event = event_of(trigger())
+    assert (event["state"], event["kind"]) == ("error", "StepGoneError")
+
+
+def test_an_unreachable_workbench_is_waited_for(monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_WORKBENCH_DEFAULT", "workbench://:token@127.0.0.1:1/api/v1/workflows/1/steps/step-x/files"
+    )
+    event = event_of(trigger(seconds=0.5))
+    assert event["state"] == "timeout"
+    assert "Could not connect" in event["message"]
+
+
+def test_a_connection_that_cannot_work_is_an_error_event(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", "workbench://:token@app.example/workflows/1/")
+    event = event_of(trigger())
+    assert (event["state"], event["kind"]) == ("error", "WorkbenchFatalError")
+
+
+def test_an_unexpected_error_is_an_event_too(hook):
+    broken = trigger()
+    hook.upload_file(b"a\n1\n", filename="a.csv")
+    broken.wanted["no_such_field"] = 1
+    event = event_of(broken)
+    assert (event["state"], event["kind"]) == ("error", "WaitingFailedError")
+
+
+def test_it_does_not_block_the_event_loop(hook, workbench_sandbox):
+    """Other triggers of the process go on while this one waits for an answer."""
+    workbench_sandbox.render_delay = 60
+    hook.upload_file(b"a\n1\n", filename="a.csv")
+    ticks = []
+
+    async def tick():
+        while True:
+            ticks.append(1)
+            await asyncio.sleep(0.01)
+
+    async def both():
+        ticking = asyncio.create_task(tick())
+        async for _ in trigger(seconds=1, until="rendered").run():
+            ticking.cancel()
+
+    asyncio.run(both())
+    # blocking would leave a handful; the exact count is the machine's business
+    assert len(ticks) > 20
