@@ -87,11 +87,11 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "Accept a Create-file URL that starts with http:// on another machine: the API token then travels unencrypted.",
         default=False,
     ),
+    # no default: Airflow masks by name, and the form would get *** instead of false
     "show_secret_link": _field(
         "Show the secret link in links",
         "boolean",
         "Let links from Airflow's UI open the secret link: everyone who sees the task can then read the workflow.",
-        default=False,
     ),
 }
 

@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -30,7 +31,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 # Everything waits for the API server, which needs 25 s of one core to start: the others let it go first.
-COMPONENTS = (
+COMPONENTS: tuple[tuple[Any, ...], ...] = (
     (0, "api-server"),
     (10, "scheduler", "--skip-serve-logs"),
     (10, "dag-processor"),
@@ -175,15 +176,11 @@ class AirflowStandalone:
         answer = self.get(f"{_run_path(dag_id, run_id)}/taskInstances")
         return list(answer["task_instances"])
 
-    def xcom(
-        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
-    ) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
         return self.get(f"{path}?map_index={map_index}&deserialize=true")["value"]
 
-    def task_log(
-        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
-    ) -> str:
+    def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
         content = self.get(f"{path}?map_index={map_index}&full_content=true")["content"]
         return "\n".join(entry if isinstance(entry, str) else _log_line(entry) for entry in content)
@@ -257,7 +254,7 @@ def _launch() -> None:
         subprocess.Popen(
             [sys.executable, "-m", "airflow", *command],
             stdin=subprocess.DEVNULL,
-            preexec_fn=lambda nice=nice: os.nice(nice),
+            preexec_fn=partial(os.nice, nice),
         )
         for nice, *command in COMPONENTS
     ]
@@ -268,7 +265,7 @@ def _launch() -> None:
         for pid in _session():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signum)
-        for _ in _until(3, pause=0.1):
+        for _ in _until(2, pause=0.1):
             for each in started:
                 each.poll()
             if not _session():

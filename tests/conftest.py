@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,8 @@ def airflow_db() -> None:
 
 
 @pytest.fixture
-def run_dag(airflow_db: None, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Any]]:
+def run_dag(airflow_db: None) -> Callable[..., Any]:
     """``run_dag(dag)`` makes a run by ``dag.test()`` and returns a :class:`dag_runs.FinishedRun`."""
-    import dag_runs
+    from dag_runs import run_dag
 
-    def run(dag: Any, **options: Any) -> dag_runs.FinishedRun:
-        capfd.readouterr()
-        finished = dag_runs.run_dag(dag, **options)
-        out, err = capfd.readouterr()
-        finished.log = out + err + finished.log
-        return finished
-
-    yield run
+    return run_dag

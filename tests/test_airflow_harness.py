@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_a_deferred_task_runs_on(run_dag):
 
     class Waits(BaseOperator):
         def execute(self, context):
-            moment = datetime.now(timezone.utc) + timedelta(milliseconds=100)
+            moment = datetime.now(UTC) + timedelta(milliseconds=100)
             self.defer(trigger=DateTimeTrigger(moment), method_name="resumed")
 
         def resumed(self, context, event):

@@ -40,7 +40,7 @@ def error_code(text: str) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
         return None
     found = error.get("errors")
     faults = found.items() if isinstance(found, dict) else ()
-    return code, {printable(str(name), 60): _codes(items) for name, items in faults}
+    return printable(code, 60), {printable(str(name), 60): _codes(items) for name, items in faults}
 
 
 def _codes(items: Any) -> tuple[str, ...]:

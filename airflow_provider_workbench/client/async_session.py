@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -12,8 +11,8 @@ import aiohttp
 
 from airflow_provider_workbench.client import failures
 from airflow_provider_workbench.client.answers import Answer
-from airflow_provider_workbench.client.environment import proxy_for, trusted_authorities
-from airflow_provider_workbench.client.errors import WorkbenchError
+from airflow_provider_workbench.client.environment import proxy_for, ssl_context
+from airflow_provider_workbench.client.errors import ConnectError, WorkbenchError, printable
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.steps import PAGE_LIMIT, Step, page_request, redirect_within, step_of_page
 
@@ -75,6 +74,13 @@ class AsyncSession:
                         break
                 lowered = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status, lowered, bytes(body[:PAGE_LIMIT]))
+        except aiohttp.ClientHttpProxyError as error:
+            host = urlsplit(url).hostname
+            failure = ConnectError(
+                f"The proxy on the way to {host} gave no connection: it answered {error.status} "
+                f"{printable(error.message, 100)}.",
+                status=error.status,
+            )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failure = failures.transport_error(
                 error,
@@ -86,23 +92,3 @@ class AsyncSession:
                 silent=isinstance(error, TimeoutError),
             )
         raise failure
-
-
-def ssl_context(settings: Settings) -> ssl.SSLContext:
-    """The connection's TLS settings. Reads files.
-
-    :raises ConfigurationError: one of them cannot be read
-    """
-    unreadable = False
-    try:
-        context = ssl.create_default_context(cafile=trusted_authorities(settings))
-        if settings.client_cert:
-            context.load_cert_chain(settings.client_cert, settings.client_key)
-    except OSError:
-        unreadable = True
-    if unreadable:
-        raise failures.unreadable_tls_file(settings)
-    if not settings.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

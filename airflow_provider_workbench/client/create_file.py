@@ -10,6 +10,7 @@ import re
 from urllib.parse import urlsplit
 
 from airflow_provider_workbench.client.answers import Answer, error_code, json_object
+from airflow_provider_workbench.client.endpoint import is_host, is_loopback
 from airflow_provider_workbench.client.errors import (
     BusyError,
     ConfigurationError,
@@ -30,6 +31,7 @@ MAX_SIZE = 2_147_483_647
 READABLE_EXTENSIONS = (".csv", ".tsv", ".txt", ".json", ".xls", ".xlsx")
 
 _MAX_UPLOAD_URL = 4096
+_BUSY = (408, 425, 429)
 # the server keeps tabs and newlines and fails on the others (recorded: 400 for NUL, 500 for \x01 and \x7f)
 _BAD_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -126,19 +128,20 @@ def read_answer(answer: Answer, settings: Settings) -> str:
 
 def error_of(answer: Answer, settings: Settings) -> WorkbenchError:
     """The error that a create-file answer other than 200 means."""
-    found = error_code(answer.text)
-    if found:
-        code, fields = found
-        return refusal(code, token_place=settings.token_place, status=answer.status, fields=fields)
     host = urlsplit(settings.endpoint.origin).netloc
     status = answer.status
+    found = error_code(answer.text)
+    # gateways send the same JSON with 429 and 5xx, and Workbench never does
+    if found and 400 <= status < 500 and status not in _BUSY:
+        code, fields = found
+        return refusal(code, token_place=settings.token_place, status=status, fields=fields)
     if status >= 500:
         return ServerError(
             f"{host} answered {status} to create-file. Workbench, or its upload server, is in trouble: "
             "try again later.",
             status=status,
         )
-    if status in (408, 425, 429):
+    if status in _BUSY:
         return BusyError(f"{host} answered {status} to create-file: it asks to try again later.", status=status)
     if status == 404:
         return ConfigurationError(
@@ -177,8 +180,11 @@ def _url_problem(url: str, settings: Settings) -> str | None:
         return "has a tusUploadUrl that is no URL"
     if len(url) > _MAX_UPLOAD_URL or not url.isascii() or not url.isprintable() or " " in url:
         return "has a tusUploadUrl that is no URL"
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not is_host(host) or parts.username is not None:
         return "has a tusUploadUrl that is no plain http(s) address"
     if parts.scheme == "http" and settings.endpoint.origin.startswith("https:"):
         return "has a tusUploadUrl that is not encrypted (http://), though the Create-file URL is"
+    if parts.scheme == "http" and not settings.allow_http and not is_loopback(host):
+        return "has a tusUploadUrl that is not encrypted (http://), and the extra allow_http is not set"
     return None

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_workbench.client.errors import ConfigurationError, printable
 
-_FILES_PATH = re.compile(r"/api/v1/workflows/(?P<workflow>[0-9]+)/steps/(?P<step>[-A-Za-z0-9_]+)/files")
+_FILES_PATH = re.compile(r"/api/v1/workflows/(?P<workflow>[0-9]{1,18})/steps/(?P<step>[-A-Za-z0-9_]+)/files")
 _SECRET_ID = re.compile(r"w[-A-Za-z0-9_]+")
 _LOOK_LIKE = "https://…/api/v1/workflows/123/steps/step-…/files"
 _HOW = (
@@ -60,7 +60,7 @@ class Endpoint:
         parts = _split(url if "://" in url else f"https://{url}")
         if parts is not None and "://" not in url and (allow_http or is_loopback(parts.hostname or "")):
             parts = parts._replace(scheme="http")
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not is_host(parts.hostname):
             raise ConfigurationError(f"This is not a Create-file URL. {_HOW}")
         if parts.username is not None or parts.password is not None:
             raise ConfigurationError(
@@ -75,7 +75,7 @@ class Endpoint:
                 f"The Create-file URL is http://, so anybody between here and {parts.hostname} could read the "
                 "API token. Use the https:// address; if the way there is safe, set the extra allow_http to true."
             )
-        return cls(f"{parts.scheme}://{parts.netloc.lower()}", int(match["workflow"]), match["step"])
+        return cls(f"{parts.scheme}://{_place(parts)}", int(match["workflow"]), match["step"])
 
     def secret_link_id(self, text: str) -> str:
         """The id in a secret link of this Workflow: ``w…``, alone or as the whole URL.
@@ -88,7 +88,7 @@ class Endpoint:
             parts = _split(text)
             if parts is None or not parts.hostname:
                 raise ConfigurationError(f"The extra secret_link is not a URL. {_SECRET_HOW}")
-            if parts.netloc.lower() != urlsplit(self.origin).netloc:
+            if _place(parts) != urlsplit(self.origin).netloc:
                 raise ConfigurationError(
                     f"The extra secret_link is of another host ({printable(parts.hostname, 100)}) than the "
                     f"Create-file URL ({urlsplit(self.origin).netloc}). {_SECRET_HOW}"
@@ -113,6 +113,12 @@ def _split(url: str) -> SplitResult | None:
     return parts if url.isprintable() and " " not in url else None
 
 
+def _place(parts: SplitResult) -> str:
+    """Host and port, written in one way only."""
+    default = {"http": ":80", "https": ":443"}.get(parts.scheme, ":")
+    return parts.netloc.lower().removesuffix(default).removesuffix(":")
+
+
 def _why_not(parts: SplitResult) -> str:
     path = parts.path
     if _FILES_PATH.fullmatch(path.rstrip("/")) and path.endswith("/"):
@@ -124,6 +130,15 @@ def _why_not(parts: SplitResult) -> str:
     if _FILES_PATH.fullmatch(path):
         return "The Create-file URL has something after …/files: remove it."
     return "This is not a Create-file URL."
+
+
+def is_host(host: str) -> bool:
+    """True if ``host`` can be an address or a name: HTTP libraries fail on others in ways of their own."""
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        labels = host.removesuffix(".").split(".")
+        return all(re.fullmatch(r"[^\W_]([\w-]{0,61}\w)?", label) for label in labels) and len(host) <= 253
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the process's environment may add to a request: a proxy and trusted authorities – nothing else.
+"""What the process's environment may add to a request – a proxy and trusted authorities, nothing else – and TLS.
 
 HTTP libraries would also take credentials from ``.netrc`` and let ``REQUESTS_CA_BUNDLE`` win over the
 connection's own authority (protocol section 5), so both transports ask here instead.
@@ -7,26 +7,67 @@ connection's own authority (protocol section 5), so both transports ask here ins
 from __future__ import annotations
 
 import os
+import ssl
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import certifi
 
+from airflow_provider_workbench.client import failures
+from airflow_provider_workbench.client.errors import ConfigurationError, printable
 from airflow_provider_workbench.client.settings import Settings
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` ask for, or None."""
+    """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` ask for, or None.
+
+    :raises ConfigurationError: it is not an HTTP proxy
+    """
     parts = urlsplit(url)
     scheme = {"wss": "https", "ws": "http"}.get(parts.scheme, parts.scheme)
     proxies = getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    kind = proxy.partition("://")[0].lower()
+    if kind not in ("http", "https"):
+        raise ConfigurationError(
+            f"The environment names a {printable(kind, 20)}:// proxy for {parts.hostname}, and only http:// and "
+            "https:// ones can be used: set HTTPS_PROXY to such a one, or add the host to NO_PROXY."
+        )
+    return proxy
 
 
 def trusted_authorities(settings: Settings) -> str:
-    """Path of the PEM file to check certificates with: the connection's, else the environment's, else certifi's."""
+    """Path of the PEM file to check certificates with: the connection's, else the environment's, else certifi's.
+
+    It may be a folder, as OpenSSL's ``c_rehash`` makes them.
+    """
     named = settings.ca_bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return named or certifi.where()
+
+
+def ssl_context(settings: Settings) -> ssl.SSLContext:
+    """The connection's TLS settings. Reads files.
+
+    :raises ConfigurationError: one of them cannot be read
+    """
+    unreadable = False
+    try:
+        if settings.verify_tls:
+            trusted = trusted_authorities(settings)
+            folder = os.path.isdir(trusted)
+            context = ssl.create_default_context(cafile=None if folder else trusted, capath=trusted if folder else None)
+        else:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if settings.client_cert:
+            # a password, even a wrong one, keeps OpenSSL from asking for it on the terminal
+            context.load_cert_chain(settings.client_cert, settings.client_key, password="-")
+    except OSError:
+        unreadable = True
+    if unreadable:
+        raise failures.unreadable_tls_file(settings)
+    return context

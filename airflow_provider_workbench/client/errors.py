@@ -244,6 +244,11 @@ def refusal(
     return error
 
 
+def is_known_code(code: str) -> bool:
+    """True for a code of Workbench's: other servers on the way use the same JSON with codes of their own."""
+    return code in _BY_CODE
+
+
 # ---- the outcome ----------------------------------------------------------------------------------
 
 
@@ -254,7 +259,7 @@ class UploadInterruptedError(WorkbenchError):
 
 
 class UploadGoneError(WorkbenchError):
-    """The server no longer knows the upload (expired or terminated); the Step has nothing of it."""
+    """The server does not know the upload (any more: expired or terminated); the Step has nothing of it."""
 
     retryable = True
 

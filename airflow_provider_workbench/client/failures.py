@@ -6,6 +6,8 @@ OpenSSL's own words are taken from them.
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from airflow_provider_workbench.client.errors import (
     ConnectionLostError,
     TlsError,
     TransportError,
+    printable,
 )
 from airflow_provider_workbench.client.settings import Settings
 
@@ -28,14 +31,15 @@ def transport_error(error: BaseException, host: str, *, unconnected: bool, silen
     :param silent: True if the server did not answer in time
     """
     why = reason(error)
-    if any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
+    if any(_is_tls_misfit(cause, unconnected) for cause in causes(error)):
         return TlsError(
             f"No trusted connection to {host}: {why}. If your Workbench has a certificate of your own authority, name "
             "its PEM file in the extra ca_bundle; if it asks for a client certificate, see client_cert."
         )
     if unconnected:
         return ConnectError(
-            f"Could not connect to {host}: {why}. Is the Create-file URL right, and can this machine reach it?"
+            f"Could not connect to {host}: {why}. Can this machine reach it (firewall, proxy), and is the Create-file "
+            "URL right?"
         )
     if silent:
         return ConnectionLostError(f"{host} fell silent: no answer in time.")
@@ -64,19 +68,46 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         todo += [getattr(cause, "reason", None), cause.__cause__, cause.__context__, *cause.args]
 
 
+def _is_tls_misfit(cause: BaseException, unconnected: bool) -> bool:
+    """True if no retry mends it; False also for a connection that was cut, which over TLS is an SSLError too."""
+    if not isinstance(cause, ssl.SSLError):
+        return False
+    if not unconnected:
+        # TLS 1.3 tells of a refused client certificate only after the handshake
+        return "CERTIFICATE" in (words := getattr(cause, "reason", None) or "") or "UNKNOWN_CA" in words
+    return not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) and bool(_words(cause))
+
+
 def reason(error: BaseException) -> str:
     """The first words of the operating system or OpenSSL inside ``error``; else its kind."""
     return next((text for text in map(_words, causes(error)) if text), type(error).__name__)
 
 
+_CLOSED = "it was closed without a complete answer"
+# by name, so that this module needs no HTTP library
+_KNOWN = {
+    "RemoteDisconnected": _CLOSED,
+    "IncompleteRead": _CLOSED,
+    "ServerDisconnectedError": _CLOSED,
+    "ClientPayloadError": _CLOSED,
+    "BadStatusLine": "its answer is not HTTP",
+}
+
+
 def _words(cause: BaseException) -> str:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message
+    if type(cause).__name__ in _KNOWN:
+        return _KNOWN[type(cause).__name__]
     if isinstance(cause, ssl.SSLError):
-        return cause.reason or "the TLS handshake failed"
+        # aiohttp's errors are SSLErrors too, without OpenSSL's attributes; the one inside has them
+        words = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
+        return words.rstrip(".") if words else (_CLOSED if isinstance(cause, ssl.SSLEOFError) else "")
     if isinstance(cause, TimeoutError):
         return "timed out"
-    # libraries derive their own errors from OSError, and put URLs there
-    if isinstance(cause, OSError) and type(cause).__module__ in ("builtins", "socket"):
-        return cause.strerror or ""
+    if isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed"):
+        return printable(str(cause), 100)
+    if isinstance(cause, socket.gaierror):
+        return str(cause.strerror or "")
+    # by number: libraries put URLs into the texts of OSErrors
+    if isinstance(cause, OSError) and isinstance(cause.errno, int) and cause.errno > 0:
+        return os.strerror(cause.errno)
     return ""

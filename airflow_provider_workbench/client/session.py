@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -15,8 +18,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_workbench.client import failures
 from airflow_provider_workbench.client.answers import Answer
-from airflow_provider_workbench.client.environment import proxy_for, trusted_authorities
-from airflow_provider_workbench.client.errors import ConnectError, WorkbenchError
+from airflow_provider_workbench.client.environment import proxy_for, ssl_context, trusted_authorities
+from airflow_provider_workbench.client.errors import ConfigurationError, ConnectError, WorkbenchError
 from airflow_provider_workbench.client.settings import Settings
 
 # urllib3 reads a body in 16 KiB blocks by default; 64 KiB doubles its speed, more gains nothing (protocol
@@ -39,11 +42,15 @@ class Session:
     Redirects are never followed: the token must not travel, and a redirected PATCH would become a GET.
 
     :param settings: time limits and TLS
+    :raises ConfigurationError: a TLS file of the connection cannot be read
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._session = requests.Session()
+        if settings.ca_bundle or settings.client_cert:
+            # urllib3 reads them in the handshake, where a bad file looks like a bad server
+            ssl_context(settings)
+        self._session = _Session()
         self._session.trust_env = False
         adapter = _Adapter(settings.stall_timeout)
         self._session.mount("http://", adapter)
@@ -70,12 +77,15 @@ class Session:
         :raises ConnectError: nothing was sent
         :raises TlsError: a certificate was not accepted; nothing was sent
         :raises ConnectionLostError: the request may have been acted on
-        :raises ConfigurationError: a TLS file of the connection cannot be read
+        :raises ConfigurationError: the environment's proxy or TLS file cannot be used
         """
         settings = self._settings
         proxy = proxy_for(url)
         response: requests.Response | None = None
         failure: WorkbenchError | None = None
+        content = b""
+        complete = False
+        unlogged = _UNLOGGED.set(True)
         try:
             response = self._session.request(
                 method,
@@ -88,12 +98,16 @@ class Session:
                 allow_redirects=False,
                 stream=True,
             )
-            content = response.raw.read(limit + 1, decode_content=False) if limit else b""
+            # one read may end early without an error; the next one raises it
+            while len(content) <= limit and (more := response.raw.read(limit + 1, decode_content=False)):
+                content += more
+            complete = len(content) <= limit
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             failure = _translate(error, urlsplit(url).hostname or "the host", settings)
         finally:
+            _UNLOGGED.reset(unlogged)
             # a connection with an unread rest cannot serve the next request
-            if response is not None and (failure or not limit or len(content) > limit):
+            if response is not None and not complete:
                 response.close()
         # raised outside the except: __context__ would carry the URL even past `from None`
         if failure is not None:
@@ -116,6 +130,23 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+# urllib3 logs every request's path (DEBUG), and URLs whose answer has odd headers (WARNING): ours are secrets
+_UNLOGGED: ContextVar[bool] = ContextVar("_UNLOGGED", default=False)
+
+
+def _is_loggable(record: logging.LogRecord) -> bool:
+    return not _UNLOGGED.get()
+
+
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_is_loggable)
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow nothing: even with ``allow_redirects=False`` requests would read the whole body, and the target."""
 
 
 class _Adapter(HTTPAdapter):
@@ -146,6 +177,20 @@ def _pool_classes(stall_timeout: float) -> dict[str, type[HTTPConnectionPool]]:
             self.sock.settimeout(stall_timeout)
 
     class Encrypted(HTTPSConnection):
+        def connect(self) -> None:
+            try:
+                super().connect()
+            except (ssl.SSLError, TimeoutError, ConnectionError) as error:
+                # urllib3 does not tell a failed handshake from a connection that failed after the request
+                raise urllib3.exceptions.NewConnectionError(self, "no TLS connection") from error
+
+        def send(self, data: Any) -> None:
+            try:
+                super().send(data)
+            except ssl.SSLEOFError:
+                # urllib3 goes on to read an answer that came before the body was through, but knows only this error
+                raise BrokenPipeError from None
+
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
             super().endheaders(*args, **kwargs)
             self.sock.settimeout(stall_timeout)
@@ -162,6 +207,9 @@ def _pool_classes(stall_timeout: float) -> dict[str, type[HTTPConnectionPool]]:
 def _translate(error: BaseException, host: str, settings: Settings) -> WorkbenchError:
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and "invalid path" in str(error):
         return failures.unreadable_tls_file(settings)
+    invalid = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, urllib3.exceptions.LocationValueError)
+    if isinstance(error, invalid):
+        return ConfigurationError(f"The address of {host}, or of the proxy on the way to it, cannot be used.")
     causes = tuple(failures.causes(error))
     if isinstance(error, requests.exceptions.ProxyError):
         return ConnectError(f"The proxy on the way to {host} gave no connection: {failures.reason(error)}.")

@@ -15,6 +15,9 @@ STALL_TIMEOUT = 60.0
 FINISH_TIMEOUT = 600.0
 RETRY_BUDGET = 900.0
 
+# eleven days; sockets take no more than 24
+_MOST_SECONDS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -34,6 +37,7 @@ class Settings:
     :ivar stall_timeout: seconds without a byte moving in either direction
     :ivar finish_timeout: seconds that the last PATCH may take to answer (S3 parts and the hook)
     :ivar retry_budget: seconds since the last confirmed progress
+    :ivar allow_http: True lets bytes and secrets go unencrypted to hosts that are not this machine
     :ivar show_secret_link: True lets links shown to people be the secret link
     :ivar warnings: what was odd but could be used, in plain words, without secrets
     """
@@ -52,6 +56,7 @@ class Settings:
     stall_timeout: float = STALL_TIMEOUT
     finish_timeout: float = FINISH_TIMEOUT
     retry_budget: float = RETRY_BUDGET
+    allow_http: bool = False
     show_secret_link: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -80,9 +85,14 @@ class Settings:
             if key not in _FIELDS
         ]
         values: dict[str, Any] = {key: convert(key, given[key]) for key, convert in _FIELDS.items() if key in given}
-        endpoint = Endpoint.parse(create_file_url, allow_http=values.pop("allow_http", False))
+        endpoint = Endpoint.parse(create_file_url, allow_http=values.get("allow_http", False))
         if "secret_link" in values:
             values["secret_link"] = endpoint.secret_link_id(values["secret_link"])
+        if not _is_token(values.get("session_token", "-")):
+            raise ConfigurationError(
+                "The extra session_token holds characters that no cookie has. "
+                "Copy the value of the cookie sessionid alone."
+            )
         if "client_key" in values and "client_cert" not in values:
             raise ConfigurationError("The extra client_key needs client_cert beside it.")
         if values.get("verify_tls") is False:
@@ -97,12 +107,17 @@ def _token(text: str, place: str) -> str:
             "The API token is empty. In Workbench open the Upload step → File-upload API, "
             f"copy the API token, and put it into {place}."
         )
-    if not token.isascii() or not token.isprintable() or " " in token:
+    if not _is_token(token):
         raise ConfigurationError(
             f"The API token holds characters that no API token has (in {place}). Copy it again from "
             "Workbench: Upload step → File-upload API."
         )
     return token
+
+
+def _is_token(text: str) -> bool:
+    """True if it can stand in a header as one word."""
+    return bool(text) and text.isascii() and text.isprintable() and not set(text) & set(' ;,"\\')
 
 
 def _text(name: str, value: Any) -> str:
@@ -127,9 +142,10 @@ def _seconds(name: str, value: Any) -> float:
         number = float(value) if not isinstance(value, bool) else math.nan
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not 0 < number < math.inf:
+    if not 0 < number <= _MOST_SECONDS:
         raise ConfigurationError(
-            f"The extra {name} must be a number of seconds above 0, not {printable(repr(value), 60)}."
+            f"The extra {name} must be a number of seconds above 0, at most {_MOST_SECONDS}, "
+            f"not {printable(repr(value), 60)}."
         )
     return number
 

@@ -13,8 +13,12 @@ from airflow_provider_workbench.client.errors import (
     SourceChangedError,
     SourceError,
     SourceMissingError,
+    SourceReadError,
     printable,
 )
+
+# what a machine or a network drive gets over, unlike a missing permission
+_PASSING = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.EINTR)
 
 
 class Source(Protocol):
@@ -36,6 +40,7 @@ class Source(Protocol):
         """Compare with what it was when it was opened.
 
         :raises SourceChangedError: it is not the same any more
+        :raises SourceReadError: it cannot be looked at
         """
 
     def close(self) -> None:
@@ -52,7 +57,7 @@ class PathSource:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+        self._path = os.fsdecode(path)
         self.name: str | None = os.path.basename(self._path)
         self.stream = _open_regular(self._path)
         self._before = os.fstat(self.stream.fileno())
@@ -63,7 +68,11 @@ class PathSource:
 
         Replacing the path takes a link from the opened version, which moves its change time and no byte.
         """
-        before, after = self._before, os.fstat(self.stream.fileno())
+        before = self._before
+        try:
+            after = os.fstat(self.stream.fileno())
+        except OSError as error:
+            raise SourceReadError(f"Cannot look at {printable(self._path)} any more: {error.strerror}.") from None
         same = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
         if not same or (after.st_ctime_ns != before.st_ctime_ns and after.st_nlink == before.st_nlink):
             raise SourceChangedError(
@@ -119,7 +128,10 @@ def _open_regular(path: str) -> BinaryIO:
                 f"There is no file {shown} on {socket.gethostname()}. Workers share no disk: if another task wrote it, "
                 "it may be on another machine; pass such files through object storage."
             ) from None
-        raise SourceError(f"Cannot read {shown} on {socket.gethostname()}: {error.strerror}.") from None
+        kind_of = SourceReadError if error.errno in _PASSING else SourceError
+        raise kind_of(f"Cannot read {shown} on {socket.gethostname()}: {error.strerror}.") from None
+    except UnicodeError:
+        raise SourceError(f"The path {shown!r} names no file.") from None
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)

@@ -98,9 +98,13 @@ def redirect_within(answer: Answer, url: str) -> str | None:
     """Where a page's redirect leads, if that is a Workflow's page on the same host; else None."""
     if answer.status not in (301, 302, 303, 307, 308):
         return None
-    target = urljoin(url, answer.headers.get("location", ""))
-    same = urlsplit(target)[:2] == urlsplit(url)[:2]
-    return target if same and urlsplit(target).path.startswith("/workflows/") and target != url else None
+    try:
+        target = urljoin(url, answer.headers.get("location", ""))
+        parts = urlsplit(target)
+    except ValueError:
+        return None
+    same = parts[:2] == urlsplit(url)[:2] and target.isascii() and target.isprintable()
+    return target if same and parts.path.startswith("/workflows/") and target != url else None
 
 
 def read_step(session: Session, settings: Settings) -> Step:
@@ -161,7 +165,8 @@ def parse_step(data: Mapping[str, Any]) -> Step:
     :raises UnexpectedAnswerError: it is not a Step as Workbench sends it
     """
     try:
-        rendered = data["cached_render_result_delta_id"] == data["last_relevant_delta_id"]
+        done = data["cached_render_result_delta_id"]
+        rendered = done is not None and done == data["last_relevant_delta_id"]
         selected = data["params"].get("file")
         return Step(
             slug=str(data["slug"]),
@@ -196,6 +201,18 @@ def _page_error(status: int, settings: Settings) -> WorkbenchError:
     if status == 404:
         what = "It was deleted" + (", or its secret link was reset" if settings.secret_link else "")
         return StepGoneError(f"{host} shows no such Workflow. {what}.", status=status)
+    if 300 <= status < 400:
+        return StepUnreadableError(
+            f"{host} redirects the Workflow's page elsewhere ({status}), which is not followed. Open the Workflow in a "
+            "browser: if its address begins differently now, paste the Create-file URL as Workbench shows it there; if "
+            "you are asked to log in first, the Step cannot be read from here.",
+            status=status,
+        )
+    if status not in (401, 403):
+        return UnexpectedAnswerError(
+            f"{host} answered {status} to the Workflow's page, and no Workbench does. Look at the proxies on the way.",
+            status=status,
+        )
     tried = "The session_token opens it no more. " if settings.session_token else ""
     return StepUnreadableError(
         f"{host} does not show Workflow {settings.endpoint.workflow_id}: it is private, and the API token allows "

@@ -27,10 +27,13 @@ from airflow_provider_workbench.client.create_file import (
 )
 from airflow_provider_workbench.client.errors import (
     ConnectError,
+    ConnectionLostError,
     FilenameError,
     OutcomeUnknownError,
+    ServerError,
     SourceChangedError,
     SourceReadError,
+    TlsError,
     TransportError,
     UploadGoneError,
     UploadInterruptedError,
@@ -113,6 +116,7 @@ def upload_file(
     :raises RefusedError: Workbench said why; nothing of it is in the Step
     :raises UploadInterruptedError, UploadGoneError: it did not all arrive; nothing of it is in the Step
     :raises OutcomeUnknownError: all was sent, and nothing tells whether Workbench took it
+    :raises TlsError: the upload host's certificate was not accepted; nothing of it is in the Step
     :raises TransportError, ServerError, UnexpectedAnswerError: create-file got no usable answer
     """
     if chunk_size is not None:
@@ -175,7 +179,7 @@ class _Upload(Uploader):
         if self._source.size == 0:
             # the frontend's Date is the time of a kept connection's first answer (recorded), and it is needed here
             self._session.close()
-        upload_url, created = create_file(self._session, self._settings, self._name, self._source.size)
+        upload_url, created = self._create()
         if self._on_secret:
             self._on_secret(upload_url)
         self.set_url(upload_url)
@@ -196,6 +200,17 @@ class _Upload(Uploader):
             seconds=round(seconds, 3),
         )
 
+    def _create(self) -> tuple[str, Answer]:
+        lost, status = "", None
+        try:
+            return create_file(self._session, self._settings, self._name, self._source.size)
+        except (ConnectionLostError, ServerError) as error:
+            if self._source.size:
+                raise
+            # an empty File is finished inside create-file: it may land although the answer is 500 (recorded)
+            lost, status = str(error), error.status
+        raise OutcomeUnknownError(_UNKNOWN.format(why=lost), status=status)
+
     def upload_chunk(self) -> None:
         """Send one PATCH and read its answer.
 
@@ -203,10 +218,10 @@ class _Upload(Uploader):
         """
         length = self.get_request_length()
         last = self.offset + length == self._source.size
-        window = _Window(self._source, self.offset, length, self._sent)
         answer = None
         lost = ""
         try:
+            window = _Window(self._source, self.offset, length, self._sent)
             answer = self._session.request(
                 "PATCH",
                 self._upload_url,
@@ -221,28 +236,29 @@ class _Upload(Uploader):
         except SourceChangedError:
             self._terminate()
             raise
+        except TlsError:
+            raise
         except TransportError as error:
             lost = str(error)
-            unsent = isinstance(error, ConnectError)
-        if lost:
-            # a last PATCH whose last byte never left cannot have finished the upload
-            last = last and not unsent and window.remaining == 0
-            raise OutcomeUnknownError(_UNKNOWN.format(why=lost)) if last else UploadInterruptedError(lost + _NOTHING)
-        reading = read_patch(answer, offset=self.offset, length=length, size=self._source.size)
+            if isinstance(error, ConnectError):
+                window.remaining = length
+        # a last PATCH whose last byte never left cannot have finished the upload
+        reading = read_patch(answer, offset=self.offset, length=length, size=self._source.size, unsent=window.remaining)
         if reading.meaning not in (Meaning.PROGRESS, Meaning.ACCEPTED):
-            raise self._error(reading)
+            raise self._error(reading, lost, at_finish=last and not window.remaining)
         self._last_answer = answer
         self.offset += length
 
-    def _error(self, reading: Reading) -> WorkbenchError:
+    def _error(self, reading: Reading, lost: str, *, at_finish: bool) -> WorkbenchError:
         host = urlsplit(self._upload_url).hostname
-        said = f"{host} answered {reading.status} to the upload."
+        said = lost or f"{host} answered {reading.status} to the upload.{_ADVICE.get(reading.status or 0, '')}"
         if reading.code is not None:
-            return refusal(reading.code, token_place=self._settings.token_place, status=reading.status, at_finish=True)
+            place = self._settings.token_place
+            return refusal(reading.code, token_place=place, status=reading.status, at_finish=at_finish)
         if reading.meaning is Meaning.UNKNOWN:
             return OutcomeUnknownError(_UNKNOWN.format(why=said), status=reading.status)
         if reading.meaning is Meaning.GONE:
-            return UploadGoneError(f"{said} It no longer knows this upload.{_NOTHING}", status=reading.status)
+            return UploadGoneError(f"{said} It does not know this upload.{_NOTHING}", status=reading.status)
         return UploadInterruptedError(f"{said}{_NOTHING}", status=reading.status)
 
     def _sent(self, count: int) -> None:
@@ -259,6 +275,11 @@ class _Upload(Uploader):
 
 
 _NOTHING = " The Step has nothing of it; another try uploads it again."
+_ADVICE = {
+    405: " Something on the way lets no PATCH through: ask for it to be allowed.",
+    413: " Something on the way takes only smaller requests: set the connection's extra chunk_size to fewer bytes.",
+    501: " Something on the way lets no PATCH through: ask for it to be allowed.",
+}
 _UNKNOWN = (
     "All bytes were sent, but Workbench did not confirm the File: {why} The Step may or may not have it. "
     "Another try uploads it again, and the Step may then have it twice."
@@ -294,11 +315,13 @@ class _Window:
         if not block:
             self._source.check_unchanged()
             raise SourceChangedError("The file became shorter while it was being sent.")
-        self.remaining -= len(block)
-        if self.remaining == 0 and self._last:
+        remaining = self.remaining - len(block)
+        if remaining == 0 and self._last:
             # Workbench takes the File when its last byte arrives: this is the last moment to hold it back
             self._source.check_unchanged()
         self._on_read(len(block))
+        # only now: a block that is held back never leaves
+        self.remaining = remaining
         return block
 
 
@@ -335,9 +358,10 @@ def _not_before(last: Answer, created: Answer, seconds: float) -> datetime:
     for answer in (last, created):
         try:
             date = parsedate_to_datetime(answer.headers["date"])
-        except (KeyError, ValueError):
+            date = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+            # an old frozen Date errs to the safe side: earlier
+            return date - timedelta(seconds=seconds) - _CLOCK_MARGIN
+        except (KeyError, ValueError, OverflowError):
             continue
-        # an old frozen Date errs to the safe side: earlier
-        return date.astimezone(UTC) - timedelta(seconds=seconds) - _CLOCK_MARGIN
     # no Date at all (a proxy took it): this machine's clock, with room for its being wrong
     return datetime.now(UTC) - timedelta(seconds=seconds, minutes=5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,9 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error}\nInstall what it needs: pip install 'airflow-provider-workbench[sandbox]'", file=sys.stderr)
         return 2
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked here and in the threads to come, so that no thread but this one can take a signal.
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         sandbox = Sandbox(options.port, options.upload_port, api_token=options.token).start()
     except OSError as error:
@@ -49,7 +48,7 @@ export AIRFLOW_CONN_WORKBENCH_DEFAULT='{step.connection_json()}'
 """,
             flush=True,
         )
-        stop.wait()
+        signal.sigwait(signals)
     finally:
         sandbox.stop()
     return 0

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from .state import Step, Switches, Workflow
+from .state import Step, Workflow
+from .switches import Switches
 
 if TYPE_CHECKING:
     from .server import Sandbox

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .state import Output, Step, Switches, Workbench, Workflow
+from .state import Output, Step, Workbench, Workflow
+from .switches import Switches
 
 if TYPE_CHECKING:
     import polars
@@ -88,8 +89,6 @@ def render(path: Path, name: str) -> Output:
 
 def _scan(path: Path, name: str) -> polars.LazyFrame | None:
     """The File's table, every column as text, numbers or lists; None for an empty File."""
-    import polars as pl
-
     suffix = Path(name).suffix.lower()
     if suffix in (".xls", ".xlsx"):
         raise Unreadable("The sandbox does not read Excel files; a real Workbench does.")
@@ -99,6 +98,8 @@ def _scan(path: Path, name: str) -> polars.LazyFrame | None:
         return None
     if suffix == ".json":
         return _scan_json(path)
+    import polars as pl
+
     separator = {".csv": ",", ".tsv": "\t"}.get(suffix) or _sniff(path)
     return pl.scan_csv(path, separator=separator, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
 

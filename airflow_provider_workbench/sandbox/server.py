@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import tempfile
 import threading
@@ -21,7 +20,8 @@ from uvicorn.server import ServerState
 from .control import routes
 from .frontend import CreateFile, Pages, Pushes, make_app
 from .render import Renderer
-from .state import Step, Switches, Workbench, Workflow
+from .state import Step, Workbench, Workflow
+from .switches import Switches
 from .traffic import Record, Request
 from .tusd import UploadHost
 
@@ -139,7 +139,7 @@ class Sandbox:
         self._kept: dict[str, str] = {}
         self._requests: list[Request] = []
         self._thread: threading.Thread | None = None
-        self._directory: Path | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Sandbox:
         return self.start()
@@ -158,11 +158,12 @@ class Sandbox:
             started.append(problem)
             ready.set()
 
-        self._directory = Path(tempfile.mkdtemp(prefix="workbench-sandbox-"))
+        self._directory = tempfile.TemporaryDirectory(prefix="workbench-sandbox-", ignore_cleanup_errors=True)
         self._thread = threading.Thread(target=self._run, args=(report,), name="workbench-sandbox", daemon=True)
         self._thread.start()
         ready.wait()
         if started[0] is not None:
+            self._thread.join()
             self.stop()
             raise started[0]
         return self
@@ -174,7 +175,7 @@ class Sandbox:
             self._thread.join()
         self._thread = None
         if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory.cleanup()
 
     def _run(self, report: Callable[[BaseException | None], None]) -> None:
         try:
@@ -186,7 +187,7 @@ class Sandbox:
         assert self._directory
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self.workbench = Workbench(self._directory, self.switches)
+        self.workbench = Workbench(Path(self._directory.name), self.switches)
         self.uploads = UploadHost(self.workbench, self.switches)
         renderer = Renderer(self._loop, self.workbench, self.switches)
         pages = Pages(self.workbench, renderer, Pushes(self._loop, self.workbench))

@@ -16,7 +16,8 @@ from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
-from .state import Refused, Switches, Workbench
+from .state import Refused, Workbench
+from .switches import Switches
 
 OFFSET_TYPE = "application/offset+octet-stream"
 CORS_HEADERS = (
@@ -181,22 +182,13 @@ class UploadHost:
 
     async def _post(self, request: _Request) -> Answer:
         """Creation from outside: open on the recorded server, closed in production."""
-        if "upload-concat" in request.headers or "upload-defer-length" in request.headers:
-            return Answer(501, text="the sandbox announces this extension, as recorded, but does not have it")
+        if {"upload-concat", "upload-defer-length"} & set(request.headers) or "content-type" in request.headers:
+            return Answer(501, text="announced as recorded, but the sandbox only has plain creation")
         length = request.headers.get("upload-length", "")
         if not re.fullmatch(r"[0-9]{1,18}", length):
             return Answer(400, text="missing or invalid Upload-Length header")
         upload, problem = await self.create(int(length), _parse_metadata(request.headers.get("upload-metadata", "")))
-        answer = problem or Answer(201, {"Content-Length": "0"})
-        if request.headers.get("content-type") == OFFSET_TYPE and upload.size:
-            upload.locked = True
-            try:
-                written = await self._write(request, upload)
-            finally:
-                upload.locked = False
-            answer = Answer(201, {**written.headers, "Content-Length": "0"}) if written.status == 204 else written
-        answer.headers["Location"] = f"{self.url}/files/{upload.id}"
-        return answer
+        return problem or Answer(201, {"Location": f"{self.url}/files/{upload.id}", "Content-Length": "0"})
 
     async def _head(self, request: _Request, upload: Upload) -> Answer:
         pairs = random.sample(upload.metadata_pairs, len(upload.metadata_pairs))  # recorded: any order

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -24,8 +26,10 @@ from sandbox_http import (
     settle,
     upload,
 )
+from starlette.types import Message, Receive, Scope, Send
 
-from airflow_provider_workbench.sandbox import Sandbox
+from airflow_provider_workbench.sandbox import Request, Sandbox
+from airflow_provider_workbench.sandbox.traffic import Record
 
 
 def begin(url: str, offset: int, length: int, sent: bytes) -> Client:
@@ -91,6 +95,35 @@ def test_bytes_that_wait_in_the_server_survive_a_cut_too(wb: Sandbox) -> None:
         url = new_upload(wb.step, size + 1)
         begin(url, 0, size + 1, b"x" * size).connection.close()
         settle(lambda url=url, size=size: head(url).headers.get("upload-offset") == str(size))
+
+
+def test_what_uvicorn_had_read_of_a_lost_connection_is_handed_on() -> None:
+    """Which depends on the event loop's order, so it is not left to a socket to bring about."""
+    received: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        received.extend([await receive(), await receive()])
+
+    async def lost() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "PATCH", "raw_path": b"/", "query_string": b"", "headers": [], "client": None}
+    scope["state"] = {"connection": {"unread": (b"rest", True)}}
+    requests: list[Request] = []
+    asyncio.run(Record(app, "upload", requests, frozen_date=False)(scope, lost, None))
+    assert (received[0]["body"], received[0]["more_body"]) == (b"rest", True)
+    assert received[1] == {"type": "http.disconnect"}
+    assert requests[0].body_bytes == 4
+
+
+def test_a_connection_made_just_before_the_host_goes_down_is_closed(wb: Sandbox) -> None:
+    for _ in range(10):
+        client = begin(wb.upload_url + "/files/x", 0, 5, b"12")
+        wb.restart_tusd()
+        client.connection.sock.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            while client.connection.sock.recv(1000):
+                pass
 
 
 @pytest.mark.parametrize(("acknowledged", "sent", "kept"), [(4, 3, 0), (55, 2, 50), (0, 149, 100), (100, 0, 100)])

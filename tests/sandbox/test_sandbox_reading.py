@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from airflow_provider_workbench.sandbox import Sandbox, Workflow
+from airflow_provider_workbench.sandbox.state import Output
 
 READERS = ["anonymous", "owner", "wrong cookie"]
 
@@ -189,6 +191,18 @@ def test_a_superseded_file_is_never_rendered(wb: Sandbox) -> None:
             socket.recv(0.2)
 
 
+def test_a_render_that_ends_after_the_next_upload_changes_nothing(wb: Sandbox) -> None:
+    wb.render_delay = 60
+    upload(wb.step, b"A\n1\n", "first.csv")
+    obsolete, first = wb.step.delta_id, wb.step.files[0]
+    upload(wb.step, b"A\n1\n2\n", "second.csv")
+    with watching(wb, wb.workflow) as socket:
+        wb.workbench.rendered(wb.step, obsolete, first.uuid, Output("ok", 1))
+        assert not wb.step.is_rendered
+        with pytest.raises(TimeoutError):
+            socket.recv(0.1)
+
+
 def test_a_file_that_was_stored_but_not_selected_is_on_the_page_only(wb: Sandbox) -> None:
     wb.hook_retry_seconds = 0.01
     wb.hook = "store-then-500"
@@ -265,8 +279,6 @@ def test_the_page_needs_nothing_from_elsewhere(wb: Sandbox) -> None:
 def test_created_at_is_utc_with_microseconds(wb: Sandbox) -> None:
     before = time.time()
     upload(wb.step, b"A\n1")
-    from datetime import datetime
-
     text = wb.step.files[0].created_at
     assert len(text) == 27
     assert text.endswith("Z")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_workbench.client.answers import Answer, error_code, json_object
+
+
+def test_repr_shows_neither_headers_nor_body() -> None:
+    assert repr(Answer(200, {"upload-metadata": "c2VjcmV0"}, b"hidden")) == "Answer(status=200)"
+
+
+def test_bytes_that_are_not_utf8_are_replaced() -> None:
+    assert Answer(200, {}, b"a\xffb").text == "a\ufffdb"
+
+
+def test_code_and_field_codes_are_found() -> None:
+    errors = {"filename": [{"code": "required"}, {"code": "max_length"}], "size": [{"code": "invalid"}]}
+    text = json.dumps({"error": {"code": "body-has-errors", "errors": errors}})
+    assert error_code(text) == ("body-has-errors", {"filename": ("required", "max_length"), "size": ("invalid",)})
+
+
+def test_odd_field_errors_are_left_out() -> None:
+    errors = {"a": None, "b": ["x", {"code": 5}, {"code": "ok"}], "c\n": [{}]}
+    assert error_code(json.dumps({"error": {"code": "c", "errors": errors}})) == (
+        "c",
+        {"a": (), "b": ("ok",), "c\\n": ()},
+    )
+
+
+def test_no_code_elsewhere() -> None:
+    for text in ("", "<html>", "[]", '{"error": "x"}', '{"error": {"code": 5}}', '{"code": "x"}', "[" * 100_000):
+        assert error_code(text) is None
+
+
+def test_code_is_safe_to_log() -> None:
+    found = error_code(json.dumps({"error": {"code": "\x1b[2J" + "x" * 1000}}))
+    assert found is not None
+    assert found[0].isprintable()
+    assert len(found[0]) < 70
+
+
+TEXT = st.text(max_size=30)
+VALUE = st.recursive(
+    st.none() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["code", "errors", "x"]), inner),
+    max_leaves=8,
+)
+
+
+@given(VALUE)
+def test_any_json_gives_a_printable_code_or_none(value: object) -> None:
+    found = error_code(json.dumps({"error": value}))
+    if found is not None:
+        code, fields = found
+        assert code.isprintable()
+        assert all(name.isprintable() and all(map(str.isprintable, codes)) for name, codes in fields.items())
+
+
+@given(TEXT | st.binary(max_size=30).map(lambda data: data.decode("latin-1")))
+def test_any_text_gives_an_object(text: str) -> None:
+    assert isinstance(json_object(text), dict)
+    assert json_object(json.dumps({"a": text})) == {"a": text}

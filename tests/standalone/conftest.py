@@ -1,0 +1,45 @@
+"""One whole Airflow for all tests in this folder; its default connection is the sandbox's public Step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from airflow_standalone import AirflowStandalone
+
+from airflow_provider_workbench.sandbox import Sandbox
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    old = version("apache-airflow").startswith("2.")
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.standalone)
+            if old:
+                item.add_marker(pytest.mark.skip(reason="made for Airflow 3"))
+
+
+@pytest.fixture(scope="session")
+def standalone_sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def airflow_standalone(
+    standalone_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AirflowStandalone]:
+    environment = {
+        "AIRFLOW_CONN_WORKBENCH_DEFAULT": standalone_sandbox.step.connection_json(),
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+    }
+    with AirflowStandalone(
+        home=tmp_path_factory.mktemp("airflow-home"),
+        dags_folder=HERE.parent.parent / "example_dags",
+        env=environment,
+    ) as airflow:
+        yield airflow
