@@ -35,7 +35,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped.")
         shutil.rmtree(home, ignore_errors=True)
-        return 130
+        # with --keep this is how it is meant to end
+        return 0 if options.keep else 130
     except (OSError, RuntimeError) as error:
         print(f"\nThe demo could not run: {error}\n\nAirflow's output is in {home}", file=sys.stderr)
         return 1

@@ -10,6 +10,7 @@ import re
 from urllib.parse import urlsplit
 
 from airflow_provider_workbench.client.answers import Answer, error_code, json_object
+from airflow_provider_workbench.client.backoff import retry_after_seconds
 from airflow_provider_workbench.client.endpoint import is_host, is_loopback
 from airflow_provider_workbench.client.errors import (
     BusyError,
@@ -128,6 +129,12 @@ def read_answer(answer: Answer, settings: Settings) -> str:
 
 def error_of(answer: Answer, settings: Settings) -> WorkbenchError:
     """The error that a create-file answer other than 200 means."""
+    error = _error_of(answer, settings)
+    error.retry_after = retry_after_seconds(answer.headers.get("retry-after"))
+    return error
+
+
+def _error_of(answer: Answer, settings: Settings) -> WorkbenchError:
     host = urlsplit(settings.endpoint.origin).netloc
     status = answer.status
     found = error_code(answer.text)

@@ -16,6 +16,7 @@ class WorkbenchError(Exception):
     :param message: what happened, and what to do
     :param code: Workbench's error code, where it sent one
     :param status: the HTTP status, where there was an answer
+    :ivar retry_after: seconds that the server asked to wait, or None
     """
 
     retryable: ClassVar[bool] = False
@@ -24,6 +25,7 @@ class WorkbenchError(Exception):
         super().__init__(message)
         self.code = code
         self.status = status
+        self.retry_after: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For a trigger's event: JSON values only."""
@@ -260,6 +262,18 @@ class UploadInterruptedError(WorkbenchError):
 
 class UploadGoneError(WorkbenchError):
     """The server does not know the upload (any more: expired or terminated); the Step has nothing of it."""
+
+    retryable = True
+
+
+class UploadNotTakenError(WorkbenchError):
+    """All bytes were sent, more than once, and the evidence says that Workbench did not take the File."""
+
+    retryable = True
+
+
+class UploadStoppedError(WorkbenchError):
+    """The upload was stopped from outside: the task was killed, or ran out of time."""
 
     retryable = True
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import logging
+import socket
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import requests
 import urllib3
@@ -33,7 +37,7 @@ class Body(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int = -1, /) -> bytes | memoryview: ...
 
 
 class Session:
@@ -52,7 +56,8 @@ class Session:
             ssl_context(settings)
         self._session = _Session()
         self._session.trust_env = False
-        adapter = _Adapter(settings.stall_timeout)
+        self._connections: WeakSet[HTTPConnection] = WeakSet()
+        adapter = _Adapter(settings.stall_timeout, self._connections)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         if settings.client_cert:
@@ -90,7 +95,7 @@ class Session:
             response = self._session.request(
                 method,
                 url,
-                data=body,
+                data=body,  # type: ignore[arg-type]  # the stubs know no reader of memoryviews
                 headers={"Accept-Encoding": "identity", **(headers or {})},
                 timeout=(settings.connect_timeout, read_timeout or settings.stall_timeout),
                 verify=trusted_authorities(settings) if settings.verify_tls else False,
@@ -117,8 +122,16 @@ class Session:
         return Answer(response.status_code, lowered, content[:limit])
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection that is not in use."""
         self._session.close()
+
+    def cut(self) -> None:
+        """Cut every connection, also in the middle of a request of another thread. Returns at once."""
+        for connection in list(self._connections):
+            # TypeError: it has no socket at the moment
+            with contextlib.suppress(OSError, TypeError):
+                # past ssl, whose shutdown would first talk to the server
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def __enter__(self) -> Session:
         return self
@@ -150,8 +163,8 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, stall_timeout: float) -> None:
-        self._pool_classes = _pool_classes(stall_timeout)
+    def __init__(self, stall_timeout: float, connections: WeakSet[HTTPConnection]) -> None:
+        self._pool_classes = _pool_classes(stall_timeout, connections)
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -164,7 +177,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-def _pool_classes(stall_timeout: float) -> dict[str, type[HTTPConnectionPool]]:
+def _pool_classes(stall_timeout: float, connections: WeakSet[HTTPConnection]) -> dict[str, type[HTTPConnectionPool]]:
     """Pools whose connections stop sending after ``stall_timeout`` seconds without room for a byte.
 
     requests has no such limit: it sends under the connect timeout (protocol section 5, measured). The socket's
@@ -173,6 +186,7 @@ def _pool_classes(stall_timeout: float) -> dict[str, type[HTTPConnectionPool]]:
 
     class Plain(HTTPConnection):
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
+            connections.add(self)
             super().endheaders(*args, **kwargs)
             self.sock.settimeout(stall_timeout)
 
@@ -192,6 +206,7 @@ def _pool_classes(stall_timeout: float) -> dict[str, type[HTTPConnectionPool]]:
                 raise BrokenPipeError from None
 
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
+            connections.add(self)
             super().endheaders(*args, **kwargs)
             self.sock.settimeout(stall_timeout)
 
@@ -211,7 +226,9 @@ def _translate(error: BaseException, host: str, settings: Settings) -> Workbench
     if isinstance(error, invalid):
         return ConfigurationError(f"The address of {host}, or of the proxy on the way to it, cannot be used.")
     causes = tuple(failures.causes(error))
-    if isinstance(error, requests.exceptions.ProxyError):
+    # urllib3 forgets that it was connected when the proxy closes without an answer: the request may have gone on
+    lost = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+    if isinstance(error, requests.exceptions.ProxyError) and not any(isinstance(cause, lost) for cause in causes):
         return ConnectError(f"The proxy on the way to {host} gave no connection: {failures.reason(error)}.")
     unconnected = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
     silent = (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError)

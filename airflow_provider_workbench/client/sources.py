@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import socket
 import stat
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from airflow_provider_workbench.client.errors import (
     SourceChangedError,
@@ -21,6 +22,17 @@ from airflow_provider_workbench.client.errors import (
 _PASSING = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.EINTR)
 
 
+class Reader(Protocol):
+    """Reads on from where it was opened."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+@runtime_checkable
 class Source(Protocol):
     """An opened thing to upload."""
 
@@ -34,7 +46,17 @@ class Source(Protocol):
 
     @property
     def stream(self) -> BinaryIO:
-        """Reads and seeks within it."""
+        """Reads and seeks within it; tuspy wants it, to know the size."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the bytes do; the same for another try on the same, unchanged source."""
+
+    def open_at(self, offset: int) -> Reader:
+        """Read from ``offset`` bytes on. Several readers do not disturb each other, also in other threads.
+
+        :raises SourceReadError: it cannot be read any more (also from the reader)
+        """
 
     def check_unchanged(self) -> None:
         """Compare with what it was when it was opened.
@@ -63,6 +85,17 @@ class PathSource:
         self._before = os.fstat(self.stream.fileno())
         self.size = self._before.st_size
 
+    @property
+    def fingerprint(self) -> str:
+        """Path, inode, size, and modification and change time in nanoseconds."""
+        status = self._before
+        times = f"{status.st_mtime_ns}:{status.st_ctime_ns}"
+        return f"{os.path.abspath(self._path)}:{status.st_dev}:{status.st_ino}:{status.st_size}:{times}"
+
+    def open_at(self, offset: int) -> Reader:
+        """See :meth:`Source.open_at`."""
+        return _PathReader(self.stream.fileno(), offset)
+
     def check_unchanged(self) -> None:
         """See :meth:`Source.check_unchanged`: by size, and modification and change time in nanoseconds.
 
@@ -85,6 +118,34 @@ class PathSource:
         self.stream.close()
 
 
+class _PathReader:
+    """Reads at positions of its own: a reader that was left in a stalled read must not move another's."""
+
+    def __init__(self, descriptor: int, offset: int) -> None:
+        self._offset = offset
+        problem = None
+        try:
+            # a copy, so that a late read cannot hit a file that was opened meanwhile
+            self._descriptor = os.dup(descriptor)
+        except OSError as error:
+            problem = error.strerror
+        if problem:
+            raise SourceReadError(f"Reading the file failed: {problem}.")
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            block = os.pread(self._descriptor, size, self._offset)
+        except OSError as error:
+            problem = error.strerror
+        else:
+            self._offset += len(block)
+            return block
+        raise SourceReadError(f"Reading the file failed: {problem}.")
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
 class BytesSource:
     """Bytes in memory.
 
@@ -95,6 +156,18 @@ class BytesSource:
         self.name: str | None = None
         self.size = len(content)
         self.stream: BinaryIO = io.BytesIO(content)
+        self._content = content
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the bytes."""
+        return f"sha256:{hashlib.sha256(self._content).hexdigest()}"
+
+    def open_at(self, offset: int) -> Reader:
+        """See :meth:`Source.open_at`."""
+        reader = io.BytesIO(self._content)
+        reader.seek(offset)
+        return reader
 
     def check_unchanged(self) -> None:
         """Bytes never change."""

@@ -1,24 +1,20 @@
-"""One upload, from create-file to a settled outcome.
+"""One upload, from create-file to a settled outcome: success means that Workbench took the File.
 
-tuspy's ``Uploader`` keeps the protocol's books (headers, chunk lengths, the loop over chunks); sending is ours, since
-tuspy reads a whole PATCH into memory and takes any 2xx for success (protocol section 5).
+Rounds of create-file, :mod:`transfer` and, where no answer says what became of it, :mod:`settling`.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from os import PathLike
 from typing import Any
-from urllib.parse import urlsplit
-
-from tusclient.client import TusClient
-from tusclient.uploader import Uploader
 
 from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.backoff import Backoff
 from airflow_provider_workbench.client.create_file import (
     check_filename,
     check_size,
@@ -26,32 +22,36 @@ from airflow_provider_workbench.client.create_file import (
     extension_warning,
 )
 from airflow_provider_workbench.client.errors import (
+    BusyError,
     ConnectError,
     ConnectionLostError,
     FilenameError,
     OutcomeUnknownError,
+    RefusedError,
     ServerError,
     SourceChangedError,
-    SourceReadError,
-    TlsError,
-    TransportError,
     UploadGoneError,
     UploadInterruptedError,
+    UploadNotTakenError,
     WorkbenchError,
     printable,
-    refusal,
 )
+from airflow_provider_workbench.client.evidence import Finding
+from airflow_provider_workbench.client.patience import Control, Patience
+from airflow_provider_workbench.client.server_time import answer_time, server_time
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings, byte_count
+from airflow_provider_workbench.client.settling import Settling
 from airflow_provider_workbench.client.sources import Source, open_source
 from airflow_provider_workbench.client.steps import File, read_step
-from airflow_provider_workbench.client.tus import Meaning, Reading, read_patch
+from airflow_provider_workbench.client.transfer import NOTHING, Totals, Transfer
+from airflow_provider_workbench.client.tus import Meaning
 from airflow_provider_workbench.client.waiting import Wanted
 
 # Date headers have whole seconds, and two servers' clocks differ a little
 _CLOCK_MARGIN = timedelta(seconds=2)
-
-Progress = Callable[[int, int], None]
+# rounds that end the same way; then Airflow's retries take over, which wait longer
+_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ class UploadResult:
     :ivar step_url: the page where a person sees the Step
     :ivar not_before: ISO 8601; server time that is no later than the File's ``createdAt``
     :ivar uuid: the File's, if the Step was read and exactly one File can be ours, else None
-    :ivar duplicate_possible: True if an earlier try may have left the same File in the Step
+    :ivar duplicate_possible: True if an earlier round may have left the same File in the Step
     :ivar bytes_sent: bytes of the file that were sent, repeated ones counted again
     :ivar attempts: create-file requests that it took
-    :ivar resumed_from: bytes; where the last attempt began
-    :ivar seconds: from create-file to the last answer
+    :ivar resumed_from: bytes; where it last went on after a loss, 0 if it never had to
+    :ivar seconds: from the first create-file to the last answer
     """
 
     filename: str
@@ -90,38 +90,80 @@ class UploadResult:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An upload that an earlier try left unfinished.
+
+    :ivar upload_url: secret
+    :ivar not_before: server time no later than when it was created
+    """
+
+    upload_url: str = field(repr=False)
+    not_before: datetime
+
+
+def _ignore(*_: Any) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Whom an upload tells what. Each is called in the uploading thread and should be quick.
+
+    :ivar progress: bytes on the server or on the way to it, and bytes in all
+    :ivar log: a line about something that was overcome
+    :ivar warning: a line about what is odd but no error
+    :ivar secret: an upload URL, before anything can log it
+    :ivar created: an upload that a later try can go on with
+    :ivar settled: no later try should go on with it
+    """
+
+    progress: Callable[[int, int], None] = _ignore
+    log: Callable[[str], None] = _ignore
+    warning: Callable[[str], None] = _ignore
+    secret: Callable[[str], None] = _ignore
+    created: Callable[[Kept], None] = _ignore
+    settled: Callable[[], None] = _ignore
+
+
 def upload_file(
     settings: Settings,
-    what: str | PathLike[str] | bytes,
+    what: str | PathLike[str] | bytes | Source,
     *,
     filename: str | None = None,
     chunk_size: int | None = None,
     read_step_after: bool = False,
-    progress: Progress | None = None,
-    on_warning: Callable[[str], None] | None = None,
-    on_secret: Callable[[str], None] | None = None,
+    listener: Listener | None = None,
+    kept: Kept | None = None,
+    control: Control | None = None,
+    patience: Patience | None = None,
     session: Session | None = None,
 ) -> UploadResult:
     """Upload a path or bytes to the Step, and return only if Workbench accepted it (protocol section 3).
 
-    :param what: a path on this machine, or bytes
+    :param what: a path on this machine, bytes, or an opened source
     :param filename: the File's name; the path's last part if None, required for bytes
     :param chunk_size: bytes per PATCH; None takes the connection's, and that is by default one PATCH for all
     :param read_step_after: read the Step afterwards, to know the File's uuid. One more request
-    :param progress: called with bytes sent so far and bytes in all
-    :param on_warning: called with what is odd but no error
-    :param on_secret: called with the upload URL as soon as it is known, before anything can log it
+    :param listener: whom to tell what
+    :param kept: go on with this upload if the server still has it
+    :param control: to stop the upload from another thread
+    :param patience: for tests
     :param session: connections to use again; one of its own if None
-    :raises SourceError, FilenameError, SizeError, ConfigurationError: nothing was sent
+    :raises SourceError, FilenameError, SizeError, ConfigurationError: nothing of it is in the Step
     :raises RefusedError: Workbench said why; nothing of it is in the Step
+    :raises UploadNotTakenError: all was sent, and surely nothing of it is in the Step
     :raises UploadInterruptedError, UploadGoneError: it did not all arrive; nothing of it is in the Step
     :raises OutcomeUnknownError: all was sent, and nothing tells whether Workbench took it
-    :raises TlsError: the upload host's certificate was not accepted; nothing of it is in the Step
-    :raises TransportError, ServerError, UnexpectedAnswerError: create-file got no usable answer
+    :raises UploadStoppedError: ``control`` stopped it
+    :raises TransportError, ServerError, UnexpectedAnswerError: create-file got no usable answer within the budget
+
+    Where an error follows a round that left the outcome open, it says so, and claims nothing about the Step.
     """
     if chunk_size is not None:
         chunk_size = byte_count("chunk_size", chunk_size)
-    source = open_source(what)
+    listener = listener or Listener()
+    source = what if isinstance(what, Source) else open_source(what)
     try:
         wanted_name = filename if filename is not None else source.name
         if wanted_name is None:
@@ -129,14 +171,25 @@ def upload_file(
         name = check_filename(wanted_name)
         check_size(source.size)
         for warning in (*settings.warnings, extension_warning(name)):
-            if warning and on_warning:
-                on_warning(warning)
+            if warning:
+                listener.warning(warning)
         own = session is None
         session = session or Session(settings)
+        control = control or Control()
+        control.watch(session)
         try:
-            upload = _Upload(settings, session, source, name, chunk_size, progress, on_secret)
-            result = upload.run()
-            return _with_uuid(result, session, settings, on_warning) if read_step_after else result
+            upload = _Upload(
+                settings,
+                session,
+                source,
+                name,
+                chunk_size=chunk_size or settings.chunk_size,
+                listener=listener,
+                control=control,
+                patience=patience or Patience(),
+            )
+            result = upload.run(kept)
+            return _with_uuid(result, session, settings, listener) if read_step_after else result
         finally:
             if own:
                 session.close()
@@ -144,8 +197,8 @@ def upload_file(
         source.close()
 
 
-class _Upload(Uploader):
-    """One file on its way. Overrides only public methods of tuspy's ``Uploader``."""
+class _Upload:
+    """One file on its way."""
 
     def __init__(
         self,
@@ -153,215 +206,258 @@ class _Upload(Uploader):
         session: Session,
         source: Source,
         name: str,
+        *,
         chunk_size: int | None,
-        progress: Progress | None,
-        on_secret: Callable[[str], None] | None,
+        listener: Listener,
+        control: Control,
+        patience: Patience,
     ) -> None:
-        chunk = chunk_size or settings.chunk_size
-        # a client without a URL spares the HEAD that tuspy makes on construction
-        super().__init__(
-            file_stream=source.stream,
-            client=TusClient(""),
-            chunk_size=chunk or self.DEFAULT_CHUNK_SIZE,
-        )
         self._settings = settings
         self._session = session
         self._source = source
         self._name = name
-        self._progress = progress
-        self._on_secret = on_secret
-        self._upload_url = ""
-        self._bytes_sent = 0
-        self._last_answer: Answer | None = None
+        self._chunk_size = chunk_size
+        self._listener = listener
+        self._control = control
+        self._patience = patience
+        self._totals = Totals()
+        self._attempts = 0
+        self._duplicate_possible = False
+        self._failed_rounds = 0
+        self._between_rounds = Backoff(math.inf, first=patience.first_pause, longest=patience.longest_pause)
+        self._started = self._round_started = time.monotonic()
 
-    def run(self) -> UploadResult:
-        started = time.monotonic()
-        if self._source.size == 0:
+    def run(self, kept: Kept | None = None) -> UploadResult:
+        try:
+            return self._run(kept) if self._source.size else self._run_empty()
+        except WorkbenchError as error:
+            failure = error
+        raise self._with_earlier_rounds(failure)
+
+    def _with_earlier_rounds(self, error: WorkbenchError) -> WorkbenchError:
+        """No error may say that the Step has nothing if an earlier round's File may be there."""
+        if not self._duplicate_possible or isinstance(error, OutcomeUnknownError):
+            return error
+        text = str(error).removesuffix(NOTHING) + _EARLIER
+        if isinstance(error, UploadInterruptedError | UploadGoneError):
+            return OutcomeUnknownError(text)
+        error.args = (text,)
+        return error
+
+    def _run(self, kept: Kept | None) -> UploadResult:
+        if kept:
+            self._listener.secret(kept.upload_url)
+        while True:
+            resuming = kept is not None
+            upload = kept or self._create_for_later()
+            kept = None
+            transfer = self._transfer(upload, resuming=resuming)
+            finding = self._send(transfer, upload)
+            if finding is Finding.TAKEN:
+                self._listener.settled()
+                # by evidence, it may have been long before the last answer
+                return self._result(transfer.last_answer if transfer.accepted else None, upload.not_before)
+            self._prepare_next_round(finding, transfer.said, resuming=resuming)
+
+    def _run_empty(self) -> UploadResult:
+        """0 bytes are finished inside create-file (``recorded/size_zero.json``): no upload is left to ask for evidence.
+
+        So the Step is looked at before: an empty File of the same name may have been delivered a second ago.
+        """
+        known = self._known_files()
+        while True:
             # the frontend's Date is the time of a kept connection's first answer (recorded), and it is needed here
             self._session.close()
-        upload_url, created = self._create()
-        if self._on_secret:
-            self._on_secret(upload_url)
-        self.set_url(upload_url)
-        self._upload_url = upload_url
-        self._last_answer = created
-        if self._source.size:
-            self.upload(stop_at=self._source.size)
-        seconds = time.monotonic() - started
+            try:
+                _, created = self._create_patiently(ConnectError, BusyError)
+                return self._result(created, self._bound(created))
+            except (ConnectionLostError, ServerError) as error:
+                lost = str(error)
+            self._session.close()
+            now = server_time(self._session, self._settings)
+            if now is not None and known is not None:
+                # one that an earlier round left will do, too
+                bound = now - self._since(self._started)
+                if self._settling(bound, known).settle_empty() is Finding.TAKEN:
+                    return self._result(None, bound)
+            # a slow hook may still store it after its answer was an error (recorded)
+            self._prepare_next_round(Finding.UNDECIDED, lost, resuming=False)
+
+    def _known_files(self) -> frozenset[str] | None:
+        try:
+            return frozenset(file.uuid for file in read_step(self._session, self._settings).files)
+        except WorkbenchError:
+            return None
+
+    # ---- a round
+
+    def _send(self, transfer: Transfer, upload: Kept) -> Finding | None:
+        """TAKEN, NOT_TAKEN, UNDECIDED, or None if the upload is gone."""
+        while True:
+            try:
+                reading = transfer.upload()
+            except SourceChangedError:
+                self._listener.settled()
+                transfer.terminate()
+                raise
+            except RefusedError:
+                self._listener.settled()
+                raise
+            if reading.meaning is Meaning.ACCEPTED:
+                return Finding.TAKEN
+            if reading.meaning is Meaning.GONE:
+                return None
+            self._listener.log(f"{transfer.said} All bytes were sent: looking whether Workbench took the File.")
+            said = transfer.said
+            finding = self._settling(upload.not_before).settle(transfer, size=self._source.size)
+            transfer.said = said
+            if finding is not Finding.RESUME:
+                self._listener.log(_FOUND[finding])
+                return finding
+            transfer.overcome(reading)
+
+    def _prepare_next_round(self, finding: Finding | None, said: str, *, resuming: bool) -> None:
+        """Wait before the file is uploaded again, from zero.
+
+        :raises WorkbenchError: there is no next round
+        """
+        self._listener.settled()
+        if finding is None and resuming:
+            self._listener.log(f"{said} The server no longer has the upload of the earlier try: starting over.")
+            return
+        self._failed_rounds += 1
+        last = self._failed_rounds >= _ROUNDS
+        if finding is Finding.UNDECIDED:
+            if self._duplicate_possible:
+                raise OutcomeUnknownError(_UNKNOWN.format(why=said))
+            self._duplicate_possible = True
+        elif last and finding is None:
+            raise UploadGoneError(f"{said} The server has lost the upload {_ROUNDS} times.{NOTHING}")
+        elif last and self._duplicate_possible:
+            raise OutcomeUnknownError(_UNKNOWN.format(why=said))
+        elif last:
+            raise UploadNotTakenError(_NOT_TAKEN.format(why=said))
+        self._listener.log(f"{said} Uploading the file again.")
+        self._control.sleep(self._between_rounds.pause() or 0)
+
+    # ---- its parts
+
+    def _create_for_later(self) -> Kept:
+        # nothing is lost by asking again: an upload that nobody finishes expires
+        upload_url, created = self._create_patiently(WorkbenchError)
+        self._listener.secret(upload_url)
+        upload = Kept(upload_url, self._bound(created))
+        self._listener.created(upload)
+        return upload
+
+    def _create_patiently(self, *harmless: type[WorkbenchError]) -> tuple[str, Answer]:
+        """Ask again after errors that are ``harmless`` and can pass."""
+        backoff = self._backoff()
+        while True:
+            try:
+                return self._create()
+            except harmless as error:
+                pause = backoff.pause(error.retry_after) if error.retryable else None
+                if pause is None:
+                    raise
+                self._listener.log(f"{error} Trying again in {pause:.1f} s.")
+            self._control.sleep(pause)
+
+    def _create(self) -> tuple[str, Answer]:
+        self._control.check()
+        self._attempts += 1
+        self._round_started = time.monotonic()
+        return create_file(self._session, self._settings, self._name, self._source.size)
+
+    def _transfer(self, upload: Kept, *, resuming: bool) -> Transfer:
+        return Transfer(
+            self._settings,
+            self._session,
+            self._source,
+            upload.upload_url,
+            chunk_size=self._chunk_size,
+            resuming=resuming,
+            backoff=self._backoff(),
+            patience=self._patience,
+            control=self._control,
+            totals=self._totals,
+            on_offset=lambda offset: self._listener.progress(offset, self._source.size),
+            log=self._listener.log,
+        )
+
+    def _settling(self, not_before: datetime, known: frozenset[str] = frozenset()) -> Settling:
+        wanted = Wanted(until="listed", name=self._name, size=self._source.size, not_before=not_before)
+        return Settling(
+            self._settings, self._session, wanted, known=known, patience=self._patience, control=self._control
+        )
+
+    def _backoff(self) -> Backoff:
+        patience = self._patience
+        return Backoff(self._settings.retry_budget, first=patience.first_pause, longest=patience.longest_pause)
+
+    def _bound(self, created: Answer) -> datetime:
+        """Server time no later than a File of this round can be."""
+        date = answer_time(created)
+        # no Date at all (a proxy took it): this machine's clock, with room for its being wrong
+        return (date or datetime.now(UTC) - timedelta(minutes=5)) - self._since(self._round_started)
+
+    def _since(self, moment: float) -> timedelta:
+        return timedelta(seconds=time.monotonic() - moment) + _CLOCK_MARGIN
+
+    def _result(self, last: Answer | None, bound: datetime) -> UploadResult:
         endpoint = self._settings.endpoint
+        date = answer_time(last)
+        # the upload host's Date is fresh, the frontend's as old as its connection (recorded)
+        not_before = date - self._since(self._round_started) if date else bound
         return UploadResult(
             filename=self._name,
             size=self._source.size,
             workflow_id=endpoint.workflow_id,
             step_slug=endpoint.step_slug,
             step_url=endpoint.step_url,
-            not_before=_not_before(self._last_answer, created, seconds).isoformat(),
-            bytes_sent=self._bytes_sent,
-            seconds=round(seconds, 3),
+            not_before=not_before.isoformat(),
+            duplicate_possible=self._duplicate_possible,
+            bytes_sent=self._totals.bytes_sent,
+            attempts=self._attempts,
+            resumed_from=self._totals.resumed_from,
+            seconds=round(time.monotonic() - self._started, 3),
         )
 
-    def _create(self) -> tuple[str, Answer]:
-        lost, status = "", None
-        try:
-            return create_file(self._session, self._settings, self._name, self._source.size)
-        except (ConnectionLostError, ServerError) as error:
-            if self._source.size:
-                raise
-            # an empty File is finished inside create-file: it may land although the answer is 500 (recorded)
-            lost, status = str(error), error.status
-        raise OutcomeUnknownError(_UNKNOWN.format(why=lost), status=status)
 
-    def upload_chunk(self) -> None:
-        """Send one PATCH and read its answer.
-
-        :raises WorkbenchError: anything but progress or acceptance
-        """
-        length = self.get_request_length()
-        last = self.offset + length == self._source.size
-        answer = None
-        lost = ""
-        try:
-            window = _Window(self._source, self.offset, length, self._sent)
-            answer = self._session.request(
-                "PATCH",
-                self._upload_url,
-                headers={
-                    **self.get_headers(),
-                    "Upload-Offset": str(self.offset),
-                    "Content-Type": "application/offset+octet-stream",
-                },
-                body=window,
-                read_timeout=self._settings.finish_timeout if last else None,
-            )
-        except SourceChangedError:
-            self._terminate()
-            raise
-        except TlsError:
-            raise
-        except TransportError as error:
-            lost = str(error)
-            if isinstance(error, ConnectError):
-                window.remaining = length
-        # a last PATCH whose last byte never left cannot have finished the upload
-        reading = read_patch(answer, offset=self.offset, length=length, size=self._source.size, unsent=window.remaining)
-        if reading.meaning not in (Meaning.PROGRESS, Meaning.ACCEPTED):
-            raise self._error(reading, lost, at_finish=last and not window.remaining)
-        self._last_answer = answer
-        self.offset += length
-
-    def _error(self, reading: Reading, lost: str, *, at_finish: bool) -> WorkbenchError:
-        host = urlsplit(self._upload_url).hostname
-        said = lost or f"{host} answered {reading.status} to the upload.{_ADVICE.get(reading.status or 0, '')}"
-        if reading.code is not None:
-            place = self._settings.token_place
-            return refusal(reading.code, token_place=place, status=reading.status, at_finish=at_finish)
-        if reading.meaning is Meaning.UNKNOWN:
-            return OutcomeUnknownError(_UNKNOWN.format(why=said), status=reading.status)
-        if reading.meaning is Meaning.GONE:
-            return UploadGoneError(f"{said} It does not know this upload.{_NOTHING}", status=reading.status)
-        return UploadInterruptedError(f"{said}{_NOTHING}", status=reading.status)
-
-    def _sent(self, count: int) -> None:
-        self._bytes_sent += count
-        if self._progress:
-            self._progress(self._bytes_sent, self._source.size)
-
-    def _terminate(self) -> None:
-        """Free the server's storage; what cannot be deleted expires by itself."""
-        try:
-            self._session.request("DELETE", self._upload_url, headers=self.get_headers())
-        except WorkbenchError:
-            return
-
-
-_NOTHING = " The Step has nothing of it; another try uploads it again."
-_ADVICE = {
-    405: " Something on the way lets no PATCH through: ask for it to be allowed.",
-    413: " Something on the way takes only smaller requests: set the connection's extra chunk_size to fewer bytes.",
-    501: " Something on the way lets no PATCH through: ask for it to be allowed.",
-}
+_EARLIER = (
+    " Before that, all bytes were sent once, and Workbench did not confirm the File: the Step may or may not have it."
+)
 _UNKNOWN = (
     "All bytes were sent, but Workbench did not confirm the File: {why} The Step may or may not have it. "
     "Another try uploads it again, and the Step may then have it twice."
 )
-
-
-class _Window:
-    """``length`` bytes of a source from ``offset``, as the body of one PATCH."""
-
-    def __init__(self, source: Source, offset: int, length: int, on_read: Callable[[int], None]) -> None:
-        self._source = source
-        self._length = length
-        self._on_read = on_read
-        self.remaining = length
-        self._last = offset + length == source.size
-        source.check_unchanged()
-        source.stream.seek(offset)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def read(self, size: int = -1, /) -> bytes:
-        if self.remaining == 0:
-            return b""
-        want = self.remaining if size < 0 else min(size, self.remaining)
-        failed = ""
-        try:
-            block = self._source.stream.read(want)
-        except OSError as error:
-            failed = error.strerror or type(error).__name__
-        if failed:
-            raise SourceReadError(f"Reading the file failed: {failed}.{_NOTHING}")
-        if not block:
-            self._source.check_unchanged()
-            raise SourceChangedError("The file became shorter while it was being sent.")
-        remaining = self.remaining - len(block)
-        if remaining == 0 and self._last:
-            # Workbench takes the File when its last byte arrives: this is the last moment to hold it back
-            self._source.check_unchanged()
-        self._on_read(len(block))
-        # only now: a block that is held back never leaves
-        self.remaining = remaining
-        return block
+_NOT_TAKEN = (
+    f"All bytes were sent, {_ROUNDS} times, and Workbench did not take the File: {{why}} The Step does not have it. "
+    "Workbench is in trouble: another try may find it well again."
+)
+_FOUND = {
+    Finding.TAKEN: "Workbench took it.",
+    Finding.NOT_TAKEN: "Workbench did not take it.",
+    Finding.UNDECIDED: "Nothing tells whether Workbench took it.",
+}
 
 
 def ours(step_files: tuple[File, ...], result: UploadResult) -> list[File]:
     """The Files that can be what ``result`` delivered, newest first."""
-    wanted = Wanted(
-        until="listed",
-        name=result.filename,
-        size=result.size,
-        not_before=datetime.fromisoformat(result.not_before),
-    )
+    not_before = datetime.fromisoformat(result.not_before)
+    wanted = Wanted(until="listed", name=result.filename, size=result.size, not_before=not_before)
     return [file for file in step_files if wanted.matches(file)]
 
 
-def _with_uuid(
-    result: UploadResult, session: Session, settings: Settings, on_warning: Callable[[str], None] | None
-) -> UploadResult:
+def _with_uuid(result: UploadResult, session: Session, settings: Settings, listener: Listener) -> UploadResult:
     problem = ""
     try:
         found = ours(read_step(session, settings).files, result)
         if len(found) == 1:
-            return UploadResult(**{**result.as_dict(), "uuid": found[0].uuid})
+            return replace(result, uuid=found[0].uuid)
         problem = f"{len(found)} Files of the Step can be it"
     except WorkbenchError as error:
         problem = str(error)
     # the File is there all the same: what cannot be read now must not fail the task
-    if on_warning:
-        on_warning(f"Workbench accepted {printable(result.filename)!r}, but its uuid is not known: {problem}")
+    listener.warning(f"Workbench accepted {printable(result.filename)!r}, but its uuid is not known: {problem}")
     return result
-
-
-def _not_before(last: Answer, created: Answer, seconds: float) -> datetime:
-    """Server time no later than the File's ``createdAt``, from the fresher of two ``Date`` headers."""
-    for answer in (last, created):
-        try:
-            date = parsedate_to_datetime(answer.headers["date"])
-            date = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-            # an old frozen Date errs to the safe side: earlier
-            return date - timedelta(seconds=seconds) - _CLOCK_MARGIN
-        except (KeyError, ValueError, OverflowError):
-            continue
-    # no Date at all (a proxy took it): this machine's clock, with room for its being wrong
-    return datetime.now(UTC) - timedelta(seconds=seconds, minutes=5)

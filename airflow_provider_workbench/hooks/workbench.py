@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
 
-from airflow_provider_workbench.client.errors import ConfigurationError, WorkbenchError
+from airflow_provider_workbench.client.errors import ConfigurationError, WorkbenchError, printable
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.hooks import connection_form
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Connection
 
+    from airflow_provider_workbench.client.patience import Control
     from airflow_provider_workbench.client.steps import Step
-    from airflow_provider_workbench.client.upload import UploadResult
+    from airflow_provider_workbench.client.upload import Kept, UploadResult
+    from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
 
 _T = TypeVar("_T")
 
@@ -60,6 +62,8 @@ class WorkbenchHook(BaseHook):
         super().__init__()
         self.workbench_conn_id = workbench_conn_id
         self._settings: Settings | None = None
+        self._control: Control | None = None
+        self._unsettled: Kept | None = None
 
     @staticmethod
     def get_connection_form_widgets() -> dict[str, Any]:
@@ -99,41 +103,77 @@ class WorkbenchHook(BaseHook):
         chunk_size: int | None = None,
         read_step: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        kept_uploads: KeptUploads | None = None,
     ) -> UploadResult:
-        """Upload a file, and return only if Workbench accepted it. Logs progress and totals.
+        """Upload a file, and return only if Workbench accepted it. Logs progress, what was overcome, and totals.
 
         :param filepath: a path on this machine, or bytes
         :param filename: the File's name in Workbench; the path's last part if None, required for bytes
         :param chunk_size: bytes per PATCH; None takes the connection's, which is one PATCH for all by default
         :param read_step: read the Step afterwards, to know the File's uuid
         :param progress: called with bytes sent so far and bytes in all
+        :param kept_uploads: where an unfinished upload is kept for the task's next try
         :raises WorkbenchFatalError: no retry can mend it; the message says what can
         :raises WorkbenchError: a retry can help
         """
-        from airflow_provider_workbench.client.errors import printable
-        from airflow_provider_workbench.client.progress import ProgressLines, human_bytes, human_seconds
-        from airflow_provider_workbench.client.upload import upload_file
+        return _translated(lambda: self._upload(filepath, filename, chunk_size, read_step, progress, kept_uploads))
 
-        lines = ProgressLines(self.log.info, printable(filename or "upload", 120))
+    def _upload(
+        self,
+        filepath: str | PathLike[str] | bytes,
+        filename: str | None,
+        chunk_size: int | None,
+        read_step: bool,
+        progress: Callable[[int, int], None] | None,
+        kept_uploads: KeptUploads | None,
+    ) -> UploadResult:
+        from airflow_provider_workbench.client.patience import Control
+        from airflow_provider_workbench.client.progress import ProgressLines, human_bytes, human_seconds
+        from airflow_provider_workbench.client.sources import open_source
+        from airflow_provider_workbench.client.upload import Listener, upload_file
+
+        settings = self.get_settings()
+        source = open_source(filepath)
+        name = filename if filename is not None else source.name or ""
+        lines = ProgressLines(self.log.info, printable(name, 120))
 
         def on_progress(sent: int, size: int) -> None:
             lines(sent, size)
             if progress:
                 progress(sent, size)
 
-        def run() -> UploadResult:
-            return upload_file(
-                self.get_settings(),
-                filepath,
-                filename=filename,
-                chunk_size=chunk_size,
-                read_step_after=read_step,
-                progress=on_progress,
-                on_warning=self.log.warning,
-                on_secret=self._mask_upload_url,
-            )
+        def on_created(kept: Kept) -> None:
+            self._unsettled = kept
+            if kept_uploads:
+                kept_uploads.save(kept, settings, name, source.fingerprint)
 
-        result = _translated(run)
+        def on_settled() -> None:
+            self._unsettled = None
+            if kept_uploads:
+                kept_uploads.forget()
+
+        kept = kept_uploads.load(settings, name, source.fingerprint) if kept_uploads else None
+        if kept:
+            self._mask_upload_url(kept.upload_url)
+            self._unsettled = kept
+        self._control = Control()
+        result = upload_file(
+            settings,
+            source,
+            filename=filename,
+            chunk_size=chunk_size,
+            read_step_after=read_step,
+            kept=kept,
+            control=self._control,
+            listener=Listener(
+                progress=on_progress,
+                log=self.log.info,
+                warning=self.log.warning,
+                secret=self._mask_upload_url,
+                created=on_created,
+                settled=on_settled,
+            ),
+        )
         seconds = max(result.seconds, 0.001)
         self.log.info(
             "Workbench accepted %r: %d bytes (%s) in %s, %s/s. %s",
@@ -144,7 +184,22 @@ class WorkbenchHook(BaseHook):
             human_bytes(result.size / seconds),
             result.step_url,
         )
+        if result.duplicate_possible:
+            self.log.warning("An earlier attempt may have left the same File in the Step: look for a duplicate.")
         return result
+
+    def stop_upload(self, *, terminate: bool) -> None:
+        """Stop the upload that another thread, or the code under a signal handler, is making. Takes at most 4 s.
+
+        :param terminate: also delete it on the server; else a later try can go on with it, or it expires
+        """
+        if self._control is not None:
+            self._control.stop()
+        unsettled = self._unsettled
+        if terminate and unsettled is not None:
+            from airflow_provider_workbench.client.transfer import terminate_upload
+
+            terminate_upload(self.get_settings(), unsettled.upload_url, within=3.0)
 
     def get_step(self) -> Step:
         """Read the Step: its Files, the selected one, and what it rendered. One request.

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_workbench.hooks.workbench import WorkbenchHook
+
 
 class WorkbenchUploadOperator(BaseOperator):
     """Upload a file to the Upload Step of a connection, and succeed only if Workbench accepted it.
@@ -43,11 +45,29 @@ class WorkbenchUploadOperator(BaseOperator):
         self.filename = filename
         self.workbench_conn_id = workbench_conn_id
         self.chunk_size = chunk_size
+        self._hook: WorkbenchHook | None = None
+        self._is_last_try = False
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Upload; see :meth:`WorkbenchHook.upload_file` for what is raised."""
+        """Upload, going on where an earlier try of this task was cut off (Airflow 3.3 and later).
+
+        See :meth:`WorkbenchHook.upload_file` for what is raised.
+        """
+        from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
-        hook = WorkbenchHook(self.workbench_conn_id)
-        result = hook.upload_file(self.filepath, self.filename, chunk_size=self.chunk_size)
+        ti = context.get("ti")
+        self._is_last_try = ti is None or ti.try_number > ti.max_tries
+        self._hook = WorkbenchHook(self.workbench_conn_id)
+        result = self._hook.upload_file(
+            self.filepath,
+            self.filename,
+            chunk_size=self.chunk_size,
+            kept_uploads=KeptUploads(context, self.log.info),
+        )
         return result.as_dict()
+
+    def on_kill(self) -> None:
+        """Stop sending. The upload stays for the next try; if there is none, it is deleted on the server."""
+        if self._hook is not None:
+            self._hook.stop_upload(terminate=self._is_last_try)

@@ -34,6 +34,8 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
     def __init__(self, *args: Any, app_state: dict[str, Any], **kwargs: Any) -> None:
         self._connection: dict[str, Any] = {}
         super().__init__(*args, app_state={**app_state, "connection": self._connection}, **kwargs)
+        # uvicorn asks the logger, which Airflow sets up anew: upload URLs would get into the log
+        self.access_log = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.cycle and not self.cycle.response_complete:

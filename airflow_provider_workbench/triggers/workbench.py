@@ -9,6 +9,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+_FIRST_PAUSE = 1.0
+
 
 class WorkbenchFileTrigger(BaseTrigger):
     """Fires once, when the Step shows the File, when it never will, or at the deadline.
@@ -19,7 +21,7 @@ class WorkbenchFileTrigger(BaseTrigger):
     :param workbench_conn_id: a connection of type ``workbench``
     :param wanted: a :class:`~airflow_provider_workbench.client.waiting.Wanted` as a dict
     :param deadline: ISO 8601; stays where it is when the triggerer restarts
-    :param poke_interval: seconds between two looks at the page
+    :param poke_interval: seconds between two looks at the page, at most; the first come sooner
     """
 
     def __init__(self, workbench_conn_id: str, wanted: dict[str, Any], deadline: str, poke_interval: float) -> None:
@@ -67,6 +69,8 @@ class WorkbenchFileTrigger(BaseTrigger):
         wanted = Wanted.from_dict(self.wanted)
         deadline = datetime.fromisoformat(self.deadline)
         message = ""
+        # most Files are rendered within seconds: look soon, then less and less often
+        pause = min(_FIRST_PAUSE, self.poke_interval)
         async with AsyncSession(await WorkbenchHook(self.workbench_conn_id).aget_settings()) as session:
             while True:
                 try:
@@ -85,4 +89,5 @@ class WorkbenchFileTrigger(BaseTrigger):
                 left = (deadline - datetime.now(UTC)).total_seconds()
                 if left <= 0:
                     return {"state": "timeout", "message": message}
-                await asyncio.sleep(min(self.poke_interval, left))
+                await asyncio.sleep(min(pause, left))
+                pause = min(2 * pause, self.poke_interval)

@@ -97,6 +97,8 @@ RETRYABLE = {
     "ServerError",
     "BusyError",
     "UploadInterruptedError",
+    "UploadNotTakenError",
+    "UploadStoppedError",
     "UploadGoneError",
     "OutcomeUnknownError",
     "WaitingFailedError",

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -506,6 +507,64 @@ def test_malformed_proxy_is_a_configuration_error(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:1")
         failing(errors.ConfigurationError, lambda: send(server))
         assert server.connections == 0
+
+
+def test_answer_lost_by_a_proxy_is_not_taken_for_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """urllib3 calls it a proxy error; but the request may have gone on."""
+    for end in (lambda peer: peer.sock.close(), Peer.reset):
+        with Wire(lambda peer, end=end: (peer.read_request(), end(peer))) as proxy, Wire(polite) as server:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            failing(errors.ConnectionLostError, lambda: send(server))
+
+
+# ---- cut from another thread
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("sending", [False, True])
+def test_cut_ends_a_request_of_another_thread(encrypted: bool, sending: bool, authority: Authority) -> None:
+    began, release = threading.Event(), threading.Event()
+
+    def silent(peer: Peer) -> None:
+        peer.read_head()
+        began.set()
+        release.wait(20)
+
+    body = Zeros(50_000_000) if sending else None
+    with Wire(silent, authority.server.server_context() if encrypted else None) as server:
+        settings = Settings.from_fields(server.create_file_url, "t", {"ca_bundle": authority.ca.cert_file})
+        with Session(settings) as session:
+
+            def cut() -> None:
+                began.wait(10)
+                time.sleep(0.2)
+                session.cut()
+                ended.append(time.monotonic())
+
+            ended: list[float] = []
+            thread = threading.Thread(target=cut)
+            thread.start()
+            url = f"{server.url}/files/{SECRET}"
+            failing(errors.ConnectionLostError, lambda: session.request("POST", url, body=body))
+            thread.join()
+            assert time.monotonic() - ended[0] < 1
+        release.set()
+
+
+def test_session_can_be_used_after_a_cut() -> None:
+    with Wire(polite) as server, Session(Settings.from_fields(server.create_file_url, "t")) as session:
+        session.cut()
+        assert session.request("GET", server.url).status == 200
+        session.cut()
+        assert session.request("GET", server.url).status == 200
+
+
+def test_cut_of_a_connection_that_was_closed_does_nothing() -> None:
+    """urllib3 keeps connections without a socket for the next request."""
+    closing = lambda peer: (peer.read_request(), peer.answer("200 OK", b"", "Connection: close"))  # noqa: E731
+    with Wire(closing) as server, Session(Settings.from_fields(server.create_file_url, "t")) as session:
+        session.request("GET", server.url)
+        session.cut()
 
 
 # ---- logs

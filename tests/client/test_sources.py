@@ -195,3 +195,64 @@ def test_file_that_cannot_be_looked_at_is_a_read_error(path: Path, monkeypatch: 
         source.check_unchanged()
     monkeypatch.undo()
     source.close()
+
+
+# ---- readers
+
+
+def test_readers_do_not_disturb_each_other(path: Path) -> None:
+    path.write_bytes(b"0123456789")
+    for source in (PathSource(path), BytesSource(b"0123456789")):
+        one, two = source.open_at(2), source.open_at(5)
+        assert [one.read(2), two.read(2), one.read(2), two.read(9), two.read(1)] == [b"23", b"56", b"45", b"789", b""]
+        one.close()
+        two.close()
+        source.close()
+
+
+def test_reader_outlives_its_source(path: Path) -> None:
+    """A read that stalled is left to end by itself."""
+    source = PathSource(path)
+    reader = source.open_at(1)
+    source.close()
+    assert reader.read(10) == b"\n1\n"
+    reader.close()
+
+
+def test_reader_reads_the_version_that_was_opened(path: Path, tmp_path: Path) -> None:
+    source = PathSource(path)
+    (tmp_path / "new").write_bytes(b"other bytes")
+    os.replace(tmp_path / "new", path)
+    reader = source.open_at(0)
+    assert reader.read(100) == b"A\n1\n"
+    reader.close()
+    source.close()
+
+
+@pytest.mark.parametrize("function", ["pread", "dup"])
+def test_read_that_fails_is_a_read_error(path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    source = PathSource(path)
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(SourceReadError, match="Reading the file failed: Input/output error"):
+        source.open_at(0).read(1)
+    monkeypatch.undo()
+    source.close()
+
+
+def test_fingerprint_changes_with_the_file_and_not_with_the_try(path: Path, tmp_path: Path) -> None:
+    def fingerprint(what: Any) -> str:
+        source = open_source(what)
+        source.close()
+        return source.fingerprint
+
+    first = fingerprint(path)
+    assert fingerprint(path) == first
+    os.utime(path, ns=(1, 1))
+    second = fingerprint(path)
+    (tmp_path / "b.csv").write_bytes(b"A\n1\n")
+    assert len({first, second, fingerprint(tmp_path / "b.csv")}) == 3
+    assert fingerprint(b"x") == fingerprint(b"x") != fingerprint(b"y")
+    assert "x" * 40 not in fingerprint(b"x" * 40)

@@ -20,6 +20,7 @@ def connect(monkeypatch, workbench_sandbox):
 
     def connect(step=None, *, uri=False, host=None, password=None, **extra):
         step = step or workbench_sandbox.step
+        extra = {"retry_budget": "1", **extra}
         text = step.connection_uri(**extra) if uri else step.connection_json(**extra)
         if host is not None or password is not None:
             parts = json.loads(text)
@@ -123,10 +124,19 @@ class TestErrors:
             connect().upload_file(b"x", filename="x.csv")
         assert not isinstance(caught.value, AirflowFailException)
 
-    def test_an_unknown_outcome_is_no_success(self, connect, workbench_sandbox):
-        workbench_sandbox.hook = "500"
-        with pytest.raises(errors.OutcomeUnknownError):
-            connect().upload_file(b"x", filename="x.csv")
+    @pytest.mark.parametrize(
+        ("hook", "readable", "kind"),
+        [
+            ("500", True, errors.UploadNotTakenError),
+            ("down", False, errors.UploadNotTakenError),
+            ("store-then-500", False, errors.OutcomeUnknownError),
+        ],
+    )
+    def test_a_finish_that_fails_is_no_success(self, connect, workbench_sandbox, hook, readable, kind):
+        workbench_sandbox.hook, workbench_sandbox.hook_retry_seconds = hook, 0
+        step = workbench_sandbox.step if readable else workbench_sandbox.private_step
+        with pytest.raises(kind):
+            connect(step).upload_file(b"x", filename="x.csv")
 
     @pytest.mark.parametrize("kind", [errors.SourceMissingError, errors.TokenInvalidError, errors.TlsError])
     def test_translation_keeps_the_text_and_chains_nothing(self, kind):
@@ -137,7 +147,7 @@ class TestErrors:
         assert for_airflow(translated) is translated
 
     def test_no_exception_carries_a_secret(self, connect, workbench_sandbox):
-        workbench_sandbox.hook = "down"
+        workbench_sandbox.hook, workbench_sandbox.hook_retry_seconds = "down", 0
         hook = connect(secret_link="wSecretLink123")
         with pytest.raises(errors.WorkbenchError) as caught:
             hook.upload_file(b"x" * 100, filename="x.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -37,9 +38,12 @@ def airflow_standalone(
         "AIRFLOW_CONN_WORKBENCH_DEFAULT": standalone_sandbox.step.connection_json(),
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
     }
+    dags_folder = tmp_path_factory.mktemp("dags")
+    for folder in (HERE.parent.parent / "example_dags", HERE / "dags"):
+        shutil.copytree(folder, dags_folder, dirs_exist_ok=True)
     with AirflowStandalone(
         home=tmp_path_factory.mktemp("airflow-home"),
-        dags_folder=HERE.parent.parent / "example_dags",
+        dags_folder=dags_folder,
         env=environment,
     ) as airflow:
         yield airflow

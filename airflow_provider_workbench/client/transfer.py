@@ -1,0 +1,417 @@
+"""One TUS upload: its bytes go up, cut after cut, until the server has answered the last of them.
+
+tuspy's ``Uploader`` keeps the protocol's books (headers, chunk lengths); sending is ours, since tuspy reads a whole
+PATCH into memory and takes any 2xx for success (protocol section 5). Only its public methods are overridden.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from tusclient.client import TusClient
+from tusclient.uploader import Uploader
+
+from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.backoff import Backoff
+from airflow_provider_workbench.client.errors import (
+    ConnectError,
+    OutcomeUnknownError,
+    SourceChangedError,
+    SourceReadError,
+    TlsError,
+    TransportError,
+    UploadInterruptedError,
+    WorkbenchError,
+    printable,
+    refusal,
+)
+from airflow_provider_workbench.client.patience import Control, Patience
+from airflow_provider_workbench.client.progress import human_bytes
+from airflow_provider_workbench.client.read_ahead import ReadAhead, SourceStalledError
+from airflow_provider_workbench.client.secret_forms import forms_of_settings, forms_of_upload_url
+from airflow_provider_workbench.client.session import Session
+from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.client.sources import Source
+from airflow_provider_workbench.client.tus import HEADERS, Meaning, Reading, by_tus_server, read_head, read_patch
+
+MIB = 1024 * 1024
+LARGEST_SMALLER_PATCH = 64 * MIB
+SMALLEST_PATCH = MIB
+
+_FRUITLESS_ROUNDS = 3
+NOTHING = " The Step has nothing of it; another try uploads it again."
+_PERHAPS = " All bytes may have arrived before, so the Step may or may not have the File; another try looks again."
+
+
+@dataclass(slots=True)
+class Totals:
+    """What an upload took, over all its rounds.
+
+    :ivar bytes_sent: bytes of the file that were sent, repeated ones counted again
+    :ivar resumed_from: bytes; where it last went on after a loss
+    """
+
+    bytes_sent: int = 0
+    resumed_from: int = 0
+
+
+class Transfer(Uploader):
+    """Sends a file to an upload URL.
+
+    :param upload_url: secret
+    :param chunk_size: bytes per PATCH, or None for all at once
+    :param resuming: an earlier try made the upload, and may have sent some or all of it
+    :param on_offset: called with the bytes that are on the server, or on the way to it
+    :param log: takes a line for the task's log
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        session: Session,
+        source: Source,
+        upload_url: str,
+        *,
+        chunk_size: int | None,
+        resuming: bool,
+        backoff: Backoff,
+        patience: Patience,
+        control: Control,
+        totals: Totals,
+        on_offset: Callable[[int], None],
+        log: Callable[[str], None],
+    ) -> None:
+        # a client without a URL spares the HEAD that tuspy makes on construction
+        super().__init__(
+            file_stream=source.stream, client=TusClient(""), chunk_size=chunk_size or self.DEFAULT_CHUNK_SIZE
+        )
+        self._settings = settings
+        self._session = session
+        self._source = source
+        self._upload_url = upload_url
+        self._host = urlsplit(upload_url).hostname
+        self._backoff = backoff
+        self._patience = patience
+        self._control = control
+        self._totals = totals
+        self._on_offset = on_offset
+        self._log = log
+        self._size = source.size
+        self._method_override = False
+        self._confirmed = 0
+        self._fruitless = 0
+        self._locked_since: float | None = None
+        self._ask_first = resuming
+        # all bytes may be there since an earlier PATCH; None if only the server knows
+        self._all_left: bool | None = None if resuming else False
+        self._at_finish = False
+        self._finish_failed = False
+        self.last_answer: Answer | None = None
+        """The answer to the last PATCH, if there was one."""
+        self.accepted = False
+        """True if Workbench took the File, by the answer to the last PATCH."""
+        self.said = ""
+        """The last trouble, in words."""
+
+    def upload(self, stop_at: int | None = None) -> Reading:
+        """Send until the last PATCH is answered or lost. After UNKNOWN it can be called again, to go on.
+
+        :return: ACCEPTED, UNKNOWN or GONE
+        :raises RefusedError: Workbench refused the finished upload
+        :raises SourceError: the source cannot be sent
+        :raises UploadInterruptedError: no progress for too long
+        :raises OutcomeUnknownError: no progress for too long, after all bytes may have arrived
+        """
+        while True:
+            if self._ask_first:
+                reading = self._find_offset()
+                if reading.meaning is Meaning.GONE:
+                    return Reading(Meaning.UNKNOWN) if self._all_left else reading
+                if reading.offset == self._size:
+                    self.said = self.said or f"{self._host} has all bytes already."
+                    # HEAD proves nothing here
+                    return Reading(Meaning.UNKNOWN)
+                self._go_on_from(reading.offset)
+            reading = self.upload_chunk()
+            self._ask_first = reading.meaning is not Meaning.PROGRESS
+            if reading.meaning in (Meaning.ACCEPTED, Meaning.UNKNOWN, Meaning.GONE):
+                return reading
+            if reading.meaning is Meaning.REFUSED:
+                place = self._settings.token_place
+                raise refusal(reading.code or "", token_place=place, status=reading.status, at_finish=self._at_finish)
+            if self._ask_first:
+                self.overcome(reading)
+            else:
+                self._confirm(self.offset)
+
+    def _go_on_from(self, offset: int) -> None:
+        less = ", which is less than it had" if offset < self._confirmed else ""
+        self._log(f"Going on from byte {offset} of {self._size}, where the server is{less}.")
+        self.offset = self._totals.resumed_from = offset
+        self._confirm(offset)
+
+    def _confirm(self, offset: int) -> None:
+        # measured at the highest offset ever: one that goes back and forth is no progress
+        if offset > self._confirmed:
+            self._confirmed = offset
+            self._locked_since = None
+            self._fruitless = 0
+            self._backoff.progress()
+
+    # ---- after trouble
+
+    def overcome(self, reading: Reading) -> None:
+        """Wait before the server is asked for its offset.
+
+        :param reading: of the PATCH that did not get through
+        :raises UploadInterruptedError, OutcomeUnknownError: as for :meth:`upload`
+        """
+        if reading.meaning is Meaning.LOCKED:
+            self._wait_for_lock()
+            return
+        self._locked_since = None
+        self._log(f"{self.said} Trying to go on.")
+        self._fruitless += 1
+        if reading.meaning is Meaning.BLOCKED and not self._method_override:
+            self._method_override = True
+            return
+        if reading.meaning is Meaning.TOO_LARGE or self._fruitless >= _FRUITLESS_ROUNDS:
+            self._send_less(reading)
+        if reading.meaning is not Meaning.TOO_LARGE:
+            self._pause(reading)
+
+    def _send_less(self, reading: Reading) -> None:
+        """A proxy that limits or buffers requests lets smaller ones through."""
+        length = self.get_request_length()
+        if length <= SMALLEST_PATCH:
+            if reading.meaning is Meaning.TOO_LARGE or self._fruitless >= 3 * _FRUITLESS_ROUNDS:
+                raise self._interrupted(f" Not even {human_bytes(length)} get through.")
+            return
+        self.chunk_size = max(SMALLEST_PATCH, min(LARGEST_SMALLER_PATCH, length // 2))
+        self._fruitless = 0
+        self._log(f"Trying smaller requests, of {human_bytes(self.chunk_size)}.")
+
+    def _pause(self, reading: Reading) -> None:
+        seconds = self._backoff.pause(reading.retry_after)
+        if seconds is None:
+            raise self._interrupted(f" No progress within {self._backoff.budget:.0f} s (retry_budget).")
+        self._control.sleep(seconds)
+
+    def _wait_for_lock(self) -> None:
+        now = time.monotonic()
+        self._locked_since = self._locked_since or now
+        waited = now - self._locked_since
+        if waited > max(self._patience.lock, self._backoff.budget):
+            raise self._interrupted(f" The upload has been locked for {waited:.0f} s, perhaps by a broken connection.")
+        # a cut connection lets go after 60 to 550 ms (recorded), a half-open one after minutes
+        self._control.sleep(min(5.0, 0.05 + waited / 4))
+
+    def _interrupted(self, why: str) -> UploadInterruptedError | OutcomeUnknownError:
+        if self._all_left is False:
+            return UploadInterruptedError(f"{self.said}{why}{NOTHING}")
+        return OutcomeUnknownError(f"{self.said}{why}{_PERHAPS}")
+
+    # ---- HEAD
+
+    def get_offset(self) -> Reading:
+        """Ask once where the server is."""
+        answer = None
+        said = ""
+        try:
+            answer = self._session.request("HEAD", self._upload_url, headers=self.get_headers())
+            said = f"{self._host} answered {answer.status} when asked for the offset."
+        except TlsError:
+            raise
+        except TransportError as error:
+            said = str(error)
+        self._control.check()
+        reading = read_head(answer, size=self._size)
+        if reading.meaning is not Meaning.AT:
+            self.said = said
+        elif reading.offset < self._size:
+            self._all_left = False
+        return reading
+
+    def _find_offset(self) -> Reading:
+        """Ask until the server says AT an offset, or GONE (also of an earlier try's upload that is not this file's)."""
+        while True:
+            reading = self.get_offset()
+            if reading.meaning is Meaning.LOCKED:
+                self._wait_for_lock()
+                continue
+            if reading.meaning is Meaning.WRONG:
+                self.said = f"{self._host} is at byte {reading.offset}, or has another size: this is not our upload."
+                if self._all_left is None:
+                    return Reading(Meaning.GONE)
+                raise self._interrupted("")
+            if reading.meaning is not Meaning.AGAIN:
+                return reading
+            self._pause(reading)
+
+    # ---- PATCH
+
+    def upload_chunk(self) -> Reading:
+        """Send one PATCH, and read its answer.
+
+        :raises SourceError: the source changed or cannot be read; the connection is cut
+        """
+        length = self.get_request_length()
+        self._source.check_unchanged()
+        blocks = ReadAhead(self._source.open_at, self.offset, length)
+        try:
+            body = _Body(self, blocks, length)
+            # no connection waits for the first block of a slow source
+            body.prepare(self._backoff.budget)
+            self.last_answer = self._patch(body)
+        finally:
+            blocks.close()
+        if body.unsent < length:
+            # one PATCH can take longer than the budget, and only the server knows how far it got
+            self._backoff.moved()
+        answer = self.last_answer
+        self._at_finish = self.offset + length == self._size and not body.unsent
+        reading = read_patch(answer, offset=self.offset, length=length, size=self._size, unsent=body.unsent)
+        if self._at_finish and reading.meaning not in (Meaning.TOO_LARGE, Meaning.BLOCKED):
+            # whatever the answer: a proxy that tried twice by itself passes on only the second
+            self._all_left = True
+        self.accepted = reading.meaning is Meaning.ACCEPTED
+        self._finish_failed = reading.meaning is Meaning.UNKNOWN and answer is not None and answer.status != 204
+        if reading.meaning in (Meaning.PROGRESS, Meaning.ACCEPTED):
+            self.offset += length
+        elif answer is not None:
+            self.said = f"{self._host} answered {answer.status} to the upload{self._words(answer)}."
+        return reading
+
+    def _words(self, answer: Answer) -> str:
+        """The TUS server's own words. A proxy's page is not quoted: it may echo the request."""
+        text = answer.text.strip()
+        identity = self._upload_url.rpartition("/")[2].partition("+")[0]
+        secrets = (identity, *forms_of_upload_url(self._upload_url), *forms_of_settings(self._settings))
+        if not text or "<" in text or any(secret in text for secret in secrets) or not by_tus_server(answer):
+            return ""
+        return f": {printable(text, 200)}"
+
+    def _patch(self, body: _Body) -> Answer | None:
+        headers = {
+            **self.get_headers(),
+            "Upload-Offset": str(self.offset),
+            "Content-Type": "application/offset+octet-stream",
+        }
+        if self._method_override:
+            headers["X-HTTP-Method-Override"] = "PATCH"
+        last = self.offset + len(body) == self._size
+        answer = None
+        try:
+            answer = self._session.request(
+                "POST" if self._method_override else "PATCH",
+                self._upload_url,
+                headers=headers,
+                body=body,
+                read_timeout=self._settings.finish_timeout if last else None,
+            )
+        except SourceStalledError:
+            self.said = "The file gave no bytes for a while, so the connection was cut."
+        except TlsError:
+            raise
+        except TransportError as error:
+            self.said = str(error)
+            if isinstance(error, ConnectError):
+                body.unsent = len(body)
+        self._control.check()
+        return answer
+
+    def get_object(self) -> Answer | None:
+        """Ask for the uploaded bytes, and let go at once: only the status matters."""
+        try:
+            return self._session.request("GET", self._upload_url, limit=1024)
+        except TransportError:
+            return None
+
+    @property
+    def answered_by_server(self) -> bool:
+        """True if the TUS server itself, and no proxy in its place, said that the finish failed."""
+        return self._finish_failed and self.last_answer is not None and by_tus_server(self.last_answer)
+
+    def terminate(self) -> None:
+        """Free the server's storage; what cannot be deleted expires by itself."""
+        terminate_upload(self._settings, self._upload_url, within=3.0)
+
+
+class _Body:
+    """The bytes of one PATCH, as requests wants them."""
+
+    def __init__(self, transfer: Transfer, blocks: ReadAhead, length: int) -> None:
+        self._transfer = transfer
+        self._blocks = blocks
+        self._length = length
+        self._block = memoryview(b"")
+        self.unsent = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def prepare(self, timeout: float) -> None:
+        """Wait for the first block.
+
+        :param timeout: seconds
+        :raises SourceReadError: there is none in that time
+        """
+        stalled = False
+        try:
+            self._block = self._next_block(timeout)
+        except SourceStalledError:
+            stalled = True
+        if stalled:
+            raise SourceReadError(f"The file gave no bytes for {timeout:.0f} s.")
+
+    def read(self, size: int = -1, /) -> memoryview:
+        """At most ``size`` bytes; none when all were given."""
+        if not self.unsent:
+            return memoryview(b"")
+        transfer = self._transfer
+        transfer._control.check()
+        if not self._block:
+            self._block = self._next_block(transfer._patience.source)
+        size = size if size >= 0 else len(self._block)
+        piece, self._block = self._block[:size], self._block[size:]
+        left = self.unsent - len(piece)
+        end = transfer.offset + self._length
+        if not left and end == transfer._size:
+            # Workbench takes the File when its last byte arrives: this is the last moment to hold it back
+            transfer._source.check_unchanged()
+        transfer._totals.bytes_sent += len(piece)
+        transfer._on_offset(end - left)
+        # only now: a piece that is held back never leaves
+        self.unsent = left
+        return piece
+
+    def _next_block(self, timeout: float) -> memoryview:
+        block = self._blocks.next_block(timeout, self._transfer._control.check)
+        if not block:
+            self._transfer._source.check_unchanged()
+            raise SourceChangedError("The file became shorter while it was being sent.")
+        return memoryview(block)
+
+
+def terminate_upload(settings: Settings, upload_url: str, *, within: float) -> bool:
+    """Delete an upload over fresh connections. While a cut PATCH still holds it, the server answers 423 (recorded).
+
+    :param upload_url: secret
+    :param within: seconds
+    :return: whether the server did it; what cannot be deleted expires by itself
+    """
+    deadline = time.monotonic() + within
+    hasty = replace(settings, connect_timeout=within / 2, stall_timeout=within / 2)
+    with Session(hasty) as session:
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                answer = session.request("DELETE", upload_url, headers=HEADERS, read_timeout=left)
+            except WorkbenchError:
+                return False
+            if answer.status != 423:
+                return answer.status == 204
+            time.sleep(min(0.1, left))
+    return False

@@ -1,0 +1,111 @@
+"""Uploads kept from one try of a task to the next, in Airflow's task state store (3.3 and later), encrypted.
+
+The store's values are plain text in the database and over REST, and outlive a user's *Clear*; so what is kept is sealed
+with Airflow's Fernet key, and opened only for the same source, File name, Step, and row of tries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_workbench.client.settings import Settings
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_workbench.client.upload import Kept
+
+KEY = "workbench_upload"
+# Workbench deletes unfinished uploads after about a day (protocol, "The pieces")
+RETENTION = timedelta(hours=20)
+
+
+class KeptUploads:
+    """The upload that this task instance may go on with.
+
+    :param context: of the running task
+    :param log: takes a line for the task's log
+    """
+
+    def __init__(self, context: Context, log: Callable[[str], None]) -> None:
+        ti = context.get("ti")
+        self._store: Any = context.get("task_state_store")
+        self._is_retry = ti is not None and ti.try_number > 1
+        # a Clear changes it, and a cleared task delivers again
+        self._max_tries = ti.max_tries if ti is not None else None
+        self._log = log
+
+    def load(self, settings: Settings, filename: str, fingerprint: str) -> Kept | None:
+        """The upload that an earlier try left for the same delivery; None if there is none."""
+        from airflow_provider_workbench.client.upload import Kept
+
+        if self._store is None and self._is_retry:
+            self._log("Airflow before 3.3 keeps nothing between tries: uploading from the start.")
+        sealed = self._ask("get", KEY)
+        if not isinstance(sealed, str):
+            return None
+        kept = _unseal(sealed)
+        if kept is None:
+            self._log("What an earlier try kept of its upload cannot be read (another Fernet key?): starting over.")
+            return None
+        if kept.get("for") != self._purpose(settings, filename, fingerprint):
+            self._log("An earlier try's upload was of another file, or the task was cleared: starting over.")
+            return None
+        return Kept(kept["upload_url"], datetime.fromisoformat(kept["not_before"]))
+
+    def save(self, kept: Kept, settings: Settings, filename: str, fingerprint: str) -> None:
+        """Keep an unfinished upload for the next try. Without a Fernet key nothing is kept."""
+        sealed = _seal(
+            {
+                "upload_url": kept.upload_url,
+                "not_before": kept.not_before.isoformat(),
+                "for": self._purpose(settings, filename, fingerprint),
+            }
+        )
+        if sealed is not None:
+            self._ask("set", KEY, sealed, retention=RETENTION)
+
+    def forget(self) -> None:
+        """The upload is settled, one way or the other."""
+        self._ask("delete", KEY)
+
+    def _ask(self, what: str, *args: Any, **kwargs: Any) -> Any:
+        if self._store is None:
+            return None
+        try:
+            return getattr(self._store, what)(*args, **kwargs)
+        except Exception as error:
+            # resuming is a comfort: without it the upload goes on
+            self._log(f"Airflow's task state store failed ({what}: {type(error).__name__}): going on without it.")
+            return None
+
+    def _purpose(self, settings: Settings, filename: str, fingerprint: str) -> list[Any]:
+        return [settings.endpoint.create_file_url, filename, fingerprint, self._max_tries]
+
+
+def _fernet() -> Any:
+    try:
+        from airflow.sdk.crypto import get_fernet
+    except ImportError:
+        from airflow.models.crypto import get_fernet
+    fernet = get_fernet()
+    return fernet if fernet.is_encrypted else None
+
+
+def _seal(values: dict[str, Any]) -> str | None:
+    fernet = _fernet()
+    return fernet.encrypt(json.dumps(values).encode()).decode() if fernet else None
+
+
+def _unseal(sealed: str) -> dict[str, Any] | None:
+    from cryptography.fernet import InvalidToken
+
+    fernet = _fernet()
+    try:
+        values = json.loads(fernet.decrypt(sealed.encode())) if fernet else None
+    except (InvalidToken, ValueError):
+        return None
+    return values if isinstance(values, dict) else None

@@ -1,0 +1,199 @@
+"""Looking for evidence, against a Workbench that follows a script."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from uploads import PAGE, QUICK, TUS, Call, Workbench, page_of, says
+
+from airflow_provider_workbench.client.backoff import Backoff
+from airflow_provider_workbench.client.errors import UploadStoppedError
+from airflow_provider_workbench.client.evidence import Finding
+from airflow_provider_workbench.client.patience import Control
+from airflow_provider_workbench.client.session import Session
+from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.client.settling import Settling
+from airflow_provider_workbench.client.sources import BytesSource
+from airflow_provider_workbench.client.transfer import Totals, Transfer
+from airflow_provider_workbench.client.waiting import MAX_FILES, Wanted
+
+SIZE = 4
+START = datetime.now(UTC) - timedelta(seconds=5)
+
+
+def settle(server: Workbench, *, control: Control | None = None, **options: Any) -> Finding:
+    """What is found out about an upload of a.csv whose answer was lost."""
+    settings = options.pop("settings", server.settings)
+    control = control or Control()
+    with Session(settings) as session:
+        control.watch(session)
+        transfer = Transfer(
+            settings,
+            session,
+            BytesSource(bytes(SIZE)),
+            f"{server.url}/files/x+y",
+            chunk_size=None,
+            resuming=True,
+            backoff=Backoff(1, first=0.1, longest=0.1),
+            patience=QUICK,
+            control=control,
+            totals=Totals(),
+            on_offset=lambda offset: None,
+            log=lambda line: None,
+        )
+        wanted = Wanted(until="listed", name="a.csv", size=SIZE, not_before=START)
+        settling = Settling(settings, session, wanted, patience=QUICK, control=control, **options)
+        return settling.settle(transfer, size=SIZE)
+
+
+def complete(server: Workbench) -> None:
+    server.size, server.content = SIZE, bytearray(SIZE)
+
+
+def listed(name: str = "a.csv", size: int = SIZE, after: float = 5) -> tuple[str, int, str, bytes]:
+    return name, size, (START + timedelta(seconds=after)).isoformat(), b""
+
+
+def test_listed_file_is_taken() -> None:
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.finished, server.files = True, [listed()]
+        assert settle(server) is Finding.TAKEN
+
+
+@pytest.mark.parametrize("other", [listed(name="b.csv"), listed(size=5), listed(after=-1)])
+def test_other_or_earlier_file_is_no_evidence(other: Any) -> None:
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.finished, server.files = True, [other]
+        assert settle(server) is Finding.NOT_TAKEN
+
+
+def test_file_that_was_there_before_is_no_evidence() -> None:
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.finished, server.files = True, [listed()]
+        assert settle(server, known=frozenset({"u0"})) is Finding.NOT_TAKEN
+
+
+def test_upload_host_is_asked_only_after_a_grace() -> None:
+    """On tusd 2 an early HEAD cancels the hook."""
+    with Workbench(readable=True) as server:
+        complete(server)
+        settle(server)
+        assert server.methods[0] == "PAGE"
+        assert server.methods.index("HEAD") > 1
+
+
+def test_missing_bytes_are_sent_on() -> None:
+    with Workbench() as server:
+        server.size, server.content = SIZE, bytearray(2)
+        assert settle(server) is Finding.RESUME
+
+
+def test_upload_at_work_is_looked_at_again() -> None:
+    with Workbench() as server:
+        complete(server)
+        server.finished = True
+        locked = says("423 Locked", b"file currently locked\n", TUS)
+        server.script["HEAD"] = [locked, says("502 Bad Gateway"), None, None, None]
+        server.script["GET"] = [locked, lambda call: call.peer.reset()]
+        assert settle(server) is Finding.TAKEN
+        assert server.count("HEAD") == 5
+        assert server.count("GET") == 3
+
+
+def test_what_stays_at_work_is_undecided_in_the_end() -> None:
+    with Workbench(finish_timeout=0.3) as server:
+        server.script["HEAD"] = [says("423 Locked", b"", TUS), ...]
+        began = time.monotonic()
+        assert settle(server) is Finding.UNDECIDED
+        assert time.monotonic() - began < 2
+
+
+def test_page_in_trouble_is_read_again() -> None:
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.finished, server.files = True, [listed()]
+        server.script["PAGE"] = [says("502 Bad Gateway", PAGE), lambda call: call.peer.reset()]
+        assert settle(server) is Finding.TAKEN
+        assert server.count("PAGE") <= 4
+
+
+def test_page_that_stays_in_trouble_tells_nothing() -> None:
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.script["PAGE"] = [says("502 Bad Gateway", PAGE), ...]
+        server.script["GET"] = [says("404 Not Found", PAGE), ...]
+        assert settle(server) is Finding.UNDECIDED
+
+
+def test_page_of_a_deleted_workflow_shows_that_nothing_was_taken() -> None:
+    with Workbench() as server:
+        complete(server)
+        server.script["PAGE"] = [says("404 Not Found", PAGE), ...]
+        assert settle(server) is Finding.NOT_TAKEN
+
+
+def test_secret_link_that_shows_nothing_tells_nothing() -> None:
+    """It may have been reset, or be another Workflow's."""
+    with Workbench(secret_link="wother") as server:
+        complete(server)
+        server.finished = True
+        server.script["PAGE"] = [says("404 Not Found", PAGE), ...]
+        assert settle(server) is Finding.TAKEN, "by the upload host's word"
+
+
+def test_step_full_of_later_files_tells_nothing() -> None:
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.files = [listed(name=f"{number}.csv") for number in range(MAX_FILES)]
+        server.script["GET"] = [says("404 Not Found", PAGE), ...]
+        assert settle(server) is Finding.UNDECIDED
+
+
+def test_file_that_is_listed_late_is_waited_for() -> None:
+    def late(call: Call) -> None:
+        server.finished, server.files = True, [listed()]
+        call.answer("200 OK", page_of(server))
+
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.script["PAGE"] = [None, late]
+        assert settle(server) is Finding.TAKEN
+
+
+def test_stop_ends_the_looking() -> None:
+    with Workbench(finish_timeout=60) as server:
+        server.script["HEAD"] = [says("423 Locked", b"", TUS), ...]
+        control = Control()
+        threading.Timer(0.3, control.stop).start()
+        began = time.monotonic()
+        with pytest.raises(UploadStoppedError):
+            settle(server, control=control)
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("readable", "files", "finding"),
+    [
+        (True, [listed(size=0)], Finding.TAKEN),
+        (True, [], Finding.NOT_TAKEN),
+        (False, [], Finding.UNDECIDED),
+    ],
+)
+def test_empty_file_is_settled_by_the_step_alone(readable: bool, files: list[Any], finding: Finding) -> None:
+    with Workbench(readable=readable) as server:
+        server.files = files
+        settings: Settings = server.settings
+        wanted = Wanted(until="listed", name="a.csv", size=0, not_before=START)
+        with Session(settings) as session:
+            patience = replace(QUICK, grace=0.2)
+            settling = Settling(settings, session, wanted, patience=patience, control=Control())
+            assert settling.settle_empty() is finding
+        assert set(server.methods) == {"PAGE"}

@@ -1,0 +1,98 @@
+"""A worker process that dies in mid-upload: the retry goes on where the server is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+SIZE = 200_000_000
+BYTES_PER_SECOND = 25_000_000
+BLOCK = 64 * 1024
+
+
+class SlowLink:
+    """Passes bytes on to a host, at a rate; counts those that went there."""
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self._target = (parts.hostname, parts.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.passed = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                host = socket.create_connection(self._target)
+                threading.Thread(target=self._pass, args=(client, host, BYTES_PER_SECOND), daemon=True).start()
+                threading.Thread(target=self._pass, args=(host, client, None), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, rate: int | None) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(BLOCK):
+                if rate:
+                    time.sleep(len(data) / rate)
+                    self.passed += len(data)
+                sink.sendall(data)
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def link(standalone_sandbox):
+    link = SlowLink(standalone_sandbox.upload_url)
+    standalone_sandbox.reset()
+    before = standalone_sandbox.advertised_upload_url
+    standalone_sandbox.advertised_upload_url = link.url
+    yield link
+    standalone_sandbox.advertised_upload_url = before
+    link.close()
+
+
+def test_the_retry_resumes_and_nothing_secret_remains(airflow_standalone, standalone_sandbox, link, tmp_path):
+    path = tmp_path / "large.csv"
+    path.write_bytes(os.urandom(1_000_000) * (SIZE // 1_000_000))
+    token = standalone_sandbox.step.api_token
+    run_id = airflow_standalone.trigger("slow_upload", {"filepath": str(path)})
+    deadline = time.monotonic() + 120
+    while link.passed < SIZE // 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(int(Path(f"{path}.pid").read_text()), signal.SIGKILL)
+
+    run = airflow_standalone.wait_for_run("slow_upload", run_id)
+    log = airflow_standalone.task_log("slow_upload", run_id, "upload", try_number=2)
+    assert run["state"] == "success", log
+    going_on = re.search(rf"Going on from byte (\d+) of {SIZE}", log)
+    assert going_on, log
+    assert int(going_on[1]) > SIZE // 4
+
+    (file,) = standalone_sandbox.step.files
+    assert standalone_sandbox.step.path(file.uuid).read_bytes() == path.read_bytes()
+    received = sum(seen.body_bytes for seen in standalone_sandbox.requests if seen.method == "PATCH")
+    assert SIZE <= received < 1.1 * SIZE
+
+    upload_path = next(seen.path for seen in standalone_sandbox.requests if seen.method == "PATCH")
+    upload_id = upload_path.rpartition("/")[2].partition("+")[0].partition("%2B")[0]
+    with contextlib.closing(sqlite3.connect(airflow_standalone.home / "airflow.db")) as database:
+        dump = "\n".join(database.iterdump())
+    assert "slow_upload" in dump
+    logs = "\n".join(each.read_text(errors="replace") for each in airflow_standalone.home.rglob("*.log"))
+    for secret in (token, upload_id):
+        assert secret not in dump
+        assert secret not in logs
