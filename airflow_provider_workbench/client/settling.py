@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 
-from airflow_provider_workbench.client.errors import StepGoneError, StepUnreadableError, WorkbenchError
+from airflow_provider_workbench.client.backoff import Backoff
+from airflow_provider_workbench.client.errors import StepGoneError, WorkbenchError
 from airflow_provider_workbench.client.evidence import Finding, weigh
 from airflow_provider_workbench.client.patience import Control, Patience
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
-from airflow_provider_workbench.client.steps import read_step
+from airflow_provider_workbench.client.steps import File, read_step
 from airflow_provider_workbench.client.transfer import Transfer
 from airflow_provider_workbench.client.tus import Meaning
 from airflow_provider_workbench.client.waiting import MAX_FILES, Wanted
-
-_READS = 3
 
 
 class Settling:
@@ -62,12 +61,12 @@ class Settling:
             self._control.sleep(self._patience.look)
 
     def settle_empty(self) -> Finding:
-        """The same for 0 bytes, which are finished inside create-file: no upload is left to ask."""
-        shown = self._give_grace()
+        """The same for 0 bytes, which are finished inside create-file: no upload is left that could be asked."""
+        shown = self._give_grace(times=4)
         return {True: Finding.TAKEN, False: Finding.NOT_TAKEN, None: Finding.UNDECIDED}[shown]
 
-    def _give_grace(self) -> bool | None:
-        end = time.monotonic() + self._patience.grace
+    def _give_grace(self, times: int = 1) -> bool | None:
+        end = time.monotonic() + times * self._patience.grace
         while True:
             shown = self._shown()
             left = end - time.monotonic()
@@ -77,22 +76,29 @@ class Settling:
 
     def _shown(self) -> bool | None:
         """True if the Step lists a File that can be it; None if the Step does not tell."""
-        for _ in range(_READS):
-            try:
-                files = read_step(self._session, self._settings).files
-            except StepGoneError:
-                # a secret link that was reset, or is another Workflow's, shows nothing either
-                return None if self._settings.secret_link else False
-            except StepUnreadableError:
-                return None
-            except WorkbenchError as error:
-                if not error.retryable:
-                    return None
-                self._control.sleep(self._patience.look)
-                continue
-            if any(self._wanted.matches(file) and file.uuid not in self._known for file in files):
-                return True
-            later = [file for file in files if self._wanted.not_before and file.created_at >= self._wanted.not_before]
-            # later Files may have pushed it out
-            return None if len(later) >= MAX_FILES else False
-        return None
+        files = read_files(self._settings, self._session, patience=self._patience, control=self._control)
+        if files is None:
+            return None
+        if any(self._wanted.matches(file) and file.uuid not in self._known for file in files):
+            return True
+        later = [file for file in files if self._wanted.not_before and file.created_at >= self._wanted.not_before]
+        # later Files may have pushed it out
+        return None if len(later) >= MAX_FILES else False
+
+
+def read_files(
+    settings: Settings, session: Session, *, patience: Patience, control: Control
+) -> tuple[File, ...] | None:
+    """The Step's Files; None if they cannot be read. Tries again, within ``retry_budget``, where that can help."""
+    backoff = Backoff(settings.retry_budget, first=patience.first_pause, longest=patience.longest_pause)
+    while True:
+        try:
+            return read_step(session, settings).files
+        except StepGoneError:
+            # a secret link that was reset, or is another Workflow's, shows nothing either
+            return None if settings.secret_link else ()
+        except WorkbenchError as error:
+            pause = backoff.pause(error.retry_after) if error.retryable else None
+        if pause is None:
+            return None
+        control.sleep(pause)

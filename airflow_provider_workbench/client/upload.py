@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -41,7 +42,7 @@ from airflow_provider_workbench.client.patience import Control, Patience
 from airflow_provider_workbench.client.server_time import answer_time, server_time
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings, byte_count
-from airflow_provider_workbench.client.settling import Settling
+from airflow_provider_workbench.client.settling import Settling, read_files
 from airflow_provider_workbench.client.sources import Source, open_source
 from airflow_provider_workbench.client.steps import File, read_step
 from airflow_provider_workbench.client.transfer import NOTHING, Totals, Transfer
@@ -223,7 +224,7 @@ class _Upload:
         self._totals = Totals()
         self._attempts = 0
         self._duplicate_possible = False
-        self._failed_rounds = 0
+        self._failed_rounds: Counter[Finding | None] = Counter()
         self._between_rounds = Backoff(math.inf, first=patience.first_pause, longest=patience.longest_pause)
         self._started = self._round_started = time.monotonic()
 
@@ -264,30 +265,28 @@ class _Upload:
 
         So the Step is looked at before: an empty File of the same name may have been delivered a second ago.
         """
-        known = self._known_files()
+        before = read_files(self._settings, self._session, patience=self._patience, control=self._control)
+        known = None if before is None else frozenset(file.uuid for file in before)
         while True:
             # the frontend's Date is the time of a kept connection's first answer (recorded), and it is needed here
             self._session.close()
             try:
-                _, created = self._create_patiently(ConnectError, BusyError)
+                _, created = self._create_patiently(ConnectError)
                 return self._result(created, self._bound(created))
-            except (ConnectionLostError, ServerError) as error:
+            except (ConnectionLostError, ServerError, BusyError) as error:
                 lost = str(error)
             self._session.close()
-            now = server_time(self._session, self._settings)
-            if now is not None and known is not None:
-                # one that an earlier round left will do, too
-                bound = now - self._since(self._started)
-                if self._settling(bound, known).settle_empty() is Finding.TAKEN:
+            now = server_time(self._session, self._settings) or datetime.now(UTC) - timedelta(minutes=5)
+            # one that an earlier round left will do, too
+            bound = now - self._since(self._started)
+            finding = Finding.UNDECIDED
+            if known is not None:
+                finding = self._settling(None, known).settle_empty()
+                if finding is Finding.TAKEN:
                     return self._result(None, bound)
-            # a slow hook may still store it after its answer was an error (recorded)
-            self._prepare_next_round(Finding.UNDECIDED, lost, resuming=False)
-
-    def _known_files(self) -> frozenset[str] | None:
-        try:
-            return frozenset(file.uuid for file in read_step(self._session, self._settings).files)
-        except WorkbenchError:
-            return None
+                # a slow hook may still store it after its answer was an error (recorded)
+                self._duplicate_possible |= finding is Finding.NOT_TAKEN
+            self._prepare_next_round(finding, lost, resuming=False)
 
     # ---- a round
 
@@ -325,8 +324,8 @@ class _Upload:
         if finding is None and resuming:
             self._listener.log(f"{said} The server no longer has the upload of the earlier try: starting over.")
             return
-        self._failed_rounds += 1
-        last = self._failed_rounds >= _ROUNDS
+        self._failed_rounds[finding] += 1
+        last = self._failed_rounds[finding] >= _ROUNDS
         if finding is Finding.UNDECIDED:
             if self._duplicate_possible:
                 raise OutcomeUnknownError(_UNKNOWN.format(why=said))
@@ -385,7 +384,7 @@ class _Upload:
             log=self._listener.log,
         )
 
-    def _settling(self, not_before: datetime, known: frozenset[str] = frozenset()) -> Settling:
+    def _settling(self, not_before: datetime | None, known: frozenset[str] = frozenset()) -> Settling:
         wanted = Wanted(until="listed", name=self._name, size=self._source.size, not_before=not_before)
         return Settling(
             self._settings, self._session, wanted, known=known, patience=self._patience, control=self._control

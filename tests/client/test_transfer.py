@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -97,7 +98,7 @@ def test_budget_starts_anew_with_progress() -> None:
         call.peer.reset()
 
     with Workbench(retry_budget=0.8) as server:
-        server.script["PATCH"] = [crawl] * 6
+        server.script["PATCH"] = [crawl] * 4
         upload(server.settings, CONTENT)
         assert delivered(server) == [CONTENT]
 
@@ -437,9 +438,9 @@ REFUSAL = says("403 Forbidden", b'{"error": {"code": "authorization-bearer-token
     [
         ({"PATCH": [gone_after_all], "CREATE": [None, REFUSAL]}, errors.TokenInvalidError),
         ({"PATCH": [gone_after_all, says("413 Too Large", PAGE), ...]}, errors.OutcomeUnknownError),
-        ({"PATCH": [gone_after_all, refuse, refuse, refuse]}, errors.OutcomeUnknownError),
+        ({"PATCH": [gone_after_all, *[refuse] * 4]}, errors.OutcomeUnknownError),
         (
-            {"PATCH": [gone_after_all, *[says("404 Not Found", b"upload not found\n", TUS)] * 3]},
+            {"PATCH": [gone_after_all, *[says("404 Not Found", b"upload not found\n", TUS)] * 4]},
             errors.OutcomeUnknownError,
         ),
     ],
@@ -491,8 +492,6 @@ def test_create_file_is_asked_again(act: Any) -> None:
 
 
 def test_create_file_is_asked_again_when_nobody_listens(wb: Sandbox) -> None:
-    import threading
-
     wb.frontend_down = True
     threading.Timer(0.4, setattr, (wb, "frontend_down", False)).start()
     result = upload(settings_of(wb, retry_budget=10), b"A\n1\n")
@@ -541,20 +540,49 @@ def test_create_file_of_an_empty_file_whose_answer_was_lost_is_settled_by_the_st
         assert (result.attempts, result.duplicate_possible) == (1, False)
 
 
-def test_create_file_of_an_empty_file_is_asked_again_where_that_is_safe() -> None:
+def test_create_file_of_an_empty_file_is_asked_again_when_nobody_listens(wb: Sandbox) -> None:
+    """Nothing can have happened, so there is nothing to settle."""
+    wb.frontend_down = True
+    threading.Timer(0.4, setattr, (wb, "frontend_down", False)).start()
+    result = upload(settings_of(wb, retry_budget=10), b"")
+    assert len(wb.step.files) == 1
+    assert not result.duplicate_possible
+
+
+def test_create_file_of_an_empty_file_that_a_proxy_answered_is_settled_first() -> None:
+    """It may have passed the request on."""
     with Workbench(readable=True) as server:
         server.script["CREATE"] = [says("429 Too Many Requests", PAGE)]
         result = upload(server.settings, b"")
         assert delivered(server) == [b""]
-        assert (result.attempts, result.duplicate_possible) == (2, False)
+        assert (result.attempts, result.duplicate_possible) == (2, True)
 
 
-@pytest.mark.parametrize("readable", [True, False])
-def test_create_file_of_an_empty_file_that_stays_lost_is_unknown(readable: bool) -> None:
+@pytest.mark.parametrize(("readable", "rounds"), [(True, 4), (False, 2)])
+def test_create_file_of_an_empty_file_that_stays_lost_is_unknown(readable: bool, rounds: int) -> None:
     with Workbench(readable=readable) as server:
         server.script["CREATE"] = [swallow, ...]
         failing(errors.OutcomeUnknownError, server.settings, b"")
-        assert server.count("CREATE") == 2
+        assert server.count("CREATE") == rounds
+
+
+def test_empty_file_is_settled_although_the_page_was_in_trouble_before() -> None:
+    def create(call: Call) -> None:
+        call.read()
+        server.files.append(("a.csv", 0, now(), b""))
+        call.peer.reset()
+
+    with Workbench(readable=True) as server:
+        server.script["PAGE"] = [says("502 Bad Gateway", PAGE), swallow, swallow]
+        server.script["CREATE"] = [create]
+        assert upload(server.settings, b"").attempts == 1
+
+
+def test_page_that_stays_in_trouble_does_not_keep_an_empty_file_back() -> None:
+    with Workbench(readable=True) as server:
+        server.script["PAGE"] = [says("502 Bad Gateway", PAGE), ...]
+        assert upload(server.settings, b"").attempts == 1
+        assert delivered(server) == [b""]
 
 
 # ---- TLS, and letting go
@@ -635,7 +663,7 @@ def test_termination_that_fails_or_takes_too_long_is_given_up() -> None:
 @pytest.mark.parametrize("header", [TUS, "Server: proxy"])
 def test_page_that_echoes_the_request_shows_no_secret(echo: str, header: str) -> None:
     """``failing`` looks into the error, those behind it, and the log."""
-    with Workbench(retry_budget=0.3) as server:
+    with Workbench(retry_budget=0.1) as server:
         server.script["PATCH"] = [says("500 Internal Server Error", echo.encode(), header), ...]
         failing(errors.UploadInterruptedError, server.settings, CONTENT, Told(), chunk_size=1000)
 
