@@ -6,7 +6,7 @@ PY := .venv/bin/python
 DAG ?= example_workbench_upload
 PYTEST_ARGS ?=
 
-.PHONY: test test-all test-2.11 test-3.1 lint format coverage demo constraints clean
+.PHONY: test test-all test-faults test-interop test-2.11 test-3.1 lint format coverage demo constraints clean
 
 test: .venv/.ready                       ## the tests, on Airflow 3.3.2
 	$(PY) -m coverage run -m pytest $(PYTEST_ARGS)
@@ -15,6 +15,13 @@ test-all: test test-3.1 test-2.11        ## also on the other supported Airflows
 
 test-3.1 test-2.11: test-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest $(PYTEST_ARGS)
+
+test-faults: .venv/.ready                ## every scripted fault, and 500 random schedules of them
+	FAULT_RUNS=500 $(PY) -m pytest tests/faults -m '' $(PYTEST_ARGS)
+
+test-interop: .venv/.ready               ## against TUS servers that we did not write; needs node, tuspyserver and tussi
+	npm install --prefix tests/interop --no-package-lock --no-audit --no-fund
+	$(PY) -m pytest tests/interop -m '' $(PYTEST_ARGS)
 
 lint: .venv/.ready
 	$(PY) -m ruff check .

@@ -122,8 +122,11 @@ class Session:
         return Answer(response.status_code, lowered, content[:limit])
 
     def close(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection."""
         self._session.close()
+        # urllib3 only forgets its pools; the server would see the connections until they are collected
+        for connection in list(self._connections):
+            connection.close()
 
     def cut(self) -> None:
         """Cut every connection, also in the middle of a request of another thread. Returns at once."""

@@ -92,6 +92,15 @@ class PathSource:
         times = f"{status.st_mtime_ns}:{status.st_ctime_ns}"
         return f"{os.path.abspath(self._path)}:{status.st_dev}:{status.st_ino}:{status.st_size}:{times}"
 
+    @property
+    def was_replaced(self) -> bool:
+        """True if the path now leads to another file, or to none."""
+        try:
+            now = os.stat(self._path)
+        except OSError:
+            return True
+        return (now.st_dev, now.st_ino) != (self._before.st_dev, self._before.st_ino)
+
     def open_at(self, offset: int) -> Reader:
         """See :meth:`Source.open_at`."""
         return _PathReader(self.stream.fileno(), offset)

@@ -15,7 +15,7 @@ answer                                          last?   meaning
 4xx with any code, ``Upload-Offset`` = size     yes     REFUSED: likewise
 any other with ``Upload-Offset`` = size         yes     UNKNOWN: the finish answered
 423, or 500 with ``ERR_LOCK_TIMEOUT``           either  LOCKED: another request is at work on this upload
-404 or 410                                      either  GONE: it was not there when the PATCH began
+404 or 410 with ``Tus-Resumable``               either  GONE: it was not there when the PATCH began
 413 without ``Tus-Resumable``                   either  TOO_LARGE: a proxy takes only smaller requests
 405 or 501 without ``Tus-Resumable``            either  BLOCKED: a proxy lets no PATCH through
 400, 409, 412, 413, 415                         either  ASK: the server took none of these bytes
@@ -29,10 +29,10 @@ refused finish as after an accepted one (``recorded/token_reset_before_finish.js
 ==============================================  =================================================================
 answer                                          meaning
 ==============================================  =================================================================
-200, ``Upload-Offset`` from 0 to ``size``       AT that offset; it may be lower than before
+200, 204, ``Upload-Offset`` from 0 to ``size``  AT that offset; it may be lower than before
 200, beyond ``size``; another ``Upload-Length``  WRONG: it is not our upload
 423, or 500 (``ERR_LOCK_TIMEOUT`` has no body)  LOCKED for 423; AGAIN for 500
-404, 410                                        GONE
+404, 410 with ``Tus-Resumable``                 GONE
 any other, or no answer                         AGAIN: no server's trouble is a lost upload
 ==============================================  =================================================================
 """
@@ -123,7 +123,7 @@ def read_patch(answer: Answer | None, *, offset: int, length: int, size: int, un
         return meaning(Meaning.UNKNOWN)
     if status == 423 or (status == 500 and "ERR_LOCK_TIMEOUT" in answer.text):
         return meaning(Meaning.LOCKED)
-    if status in (404, 410):
+    if status in (404, 410) and by_tus_server(answer):
         return meaning(Meaning.GONE)
     if status in _BY_PROXY and not by_tus_server(answer):
         return meaning(_BY_PROXY[status])
@@ -140,7 +140,8 @@ def read_head(answer: Answer | None, *, size: int) -> Reading:
         return Reading(Meaning.AGAIN)
     status = answer.status
     wait = retry_after_seconds(answer.headers.get("retry-after"))
-    if status == 200:
+    # TUS 1.0.0 allows both; tusd says 200
+    if status in (200, 204):
         offset = upload_offset(answer)
         length = answer.headers.get("upload-length", str(size))
         if offset is None:
@@ -148,7 +149,9 @@ def read_head(answer: Answer | None, *, size: int) -> Reading:
         if offset > size or length != str(size):
             return Reading(Meaning.WRONG, status=status, offset=offset)
         return Reading(Meaning.AT, status=status, offset=offset)
-    meaning = {423: Meaning.LOCKED, 404: Meaning.GONE, 410: Meaning.GONE}.get(status, Meaning.AGAIN)
+    meaning = Meaning.LOCKED if status == 423 else Meaning.AGAIN
+    if status in (404, 410) and by_tus_server(answer):
+        meaning = Meaning.GONE
     return Reading(meaning, status=status, retry_after=wait)
 
 

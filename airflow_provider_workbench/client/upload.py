@@ -23,14 +23,13 @@ from airflow_provider_workbench.client.create_file import (
     extension_warning,
 )
 from airflow_provider_workbench.client.errors import (
-    BusyError,
     ConnectError,
     ConnectionLostError,
     FilenameError,
     OutcomeUnknownError,
     RefusedError,
-    ServerError,
     SourceChangedError,
+    UnexpectedAnswerError,
     UploadGoneError,
     UploadInterruptedError,
     UploadNotTakenError,
@@ -43,7 +42,7 @@ from airflow_provider_workbench.client.server_time import answer_time, server_ti
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings, byte_count
 from airflow_provider_workbench.client.settling import Settling, read_files
-from airflow_provider_workbench.client.sources import Source, open_source
+from airflow_provider_workbench.client.sources import PathSource, Source, open_source
 from airflow_provider_workbench.client.steps import File, read_step
 from airflow_provider_workbench.client.transfer import NOTHING, Totals, Transfer
 from airflow_provider_workbench.client.tus import Meaning
@@ -190,6 +189,8 @@ def upload_file(
                 patience=patience or Patience(),
             )
             result = upload.run(kept)
+            if isinstance(source, PathSource) and source.was_replaced:
+                listener.log("The path was replaced meanwhile: the version that was opened at first has been sent.")
             return _with_uuid(result, session, settings, listener) if read_step_after else result
         finally:
             if own:
@@ -273,7 +274,7 @@ class _Upload:
             try:
                 _, created = self._create_patiently(ConnectError)
                 return self._result(created, self._bound(created))
-            except (ConnectionLostError, ServerError, BusyError) as error:
+            except (ConnectionLostError, UnexpectedAnswerError) as error:
                 lost = str(error)
             self._session.close()
             now = server_time(self._session, self._settings) or datetime.now(UTC) - timedelta(minutes=5)

@@ -63,28 +63,39 @@ class _Host:
         self.port = port
         self.state = ServerState()
         self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
 
     def _make_protocol(self) -> asyncio.Protocol:
         loop = asyncio.get_running_loop()
         return _Protocol(config=self._config, server_state=self.state, app_state={}, _loop=loop)
 
-    async def up(self) -> None:
+    def _bind(self) -> socket.socket:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
         self.port = listener.getsockname()[1]
-        self._listener = listener
-        self._server = await asyncio.get_running_loop().create_server(self._make_protocol, sock=listener)
+        return listener
+
+    async def up(self) -> None:
+        self._listener = self._listener or self._bind()
+        self._server = await asyncio.get_running_loop().create_server(self._make_protocol, sock=self._listener)
 
     async def down(self) -> None:
-        if self._server:
+        if self._server and self._listener:
             # asyncio forgets, unclosed, a connection that it accepts just before its server is closed.
             asyncio.get_running_loop().remove_reader(self._listener)
             for _ in range(3):
                 await asyncio.sleep(0)
             self._server.close()
             self._server = None
+            # bound, and deaf: connections are refused, and no other program takes the port meanwhile
+            self._listener = self._bind()
         self.cut_connections()
+
+    def close(self) -> None:
+        """Let go of the port for good, once it is down."""
+        if self._listener:
+            self._listener.close()
 
     @property
     def is_up(self) -> bool:
@@ -208,6 +219,8 @@ class Sandbox:
             self.switches.hook_delay = self.switches.render_delay = self.switches.cut_seconds = 0
             await self._frontend.down()
             await self._tusd.down()
+            self._frontend.close()
+            self._tusd.close()
             if tasks := self._frontend.state.tasks | self._tusd.state.tasks:
                 await asyncio.wait(tasks, timeout=2)
             renderer.close()

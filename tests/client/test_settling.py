@@ -126,7 +126,7 @@ def test_page_in_trouble_is_read_again() -> None:
 
 
 def test_page_that_stays_in_trouble_tells_nothing() -> None:
-    with Workbench(readable=True) as server:
+    with Workbench(readable=True, retry_budget=0.3) as server:
         complete(server)
         server.script["PAGE"] = [says("502 Bad Gateway", PAGE), ...]
         server.script["GET"] = [says("404 Not Found", PAGE), ...]

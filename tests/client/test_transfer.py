@@ -558,6 +558,20 @@ def test_create_file_of_an_empty_file_that_a_proxy_answered_is_settled_first() -
         assert (result.attempts, result.duplicate_possible) == (2, True)
 
 
+def test_empty_file_that_the_first_round_left_is_found_by_the_second() -> None:
+    """The hook is slower than create-file and the grace together."""
+
+    def late(call: Call) -> None:
+        call.read()
+        server.files.append(("a.csv", 0, now(), b""))
+        call.answer("500 Internal Server Error", PAGE)
+
+    with Workbench(readable=True) as server:
+        server.script["CREATE"] = [says("500 Internal Server Error", PAGE), late]
+        result = upload(server.settings, b"")
+        assert (result.attempts, result.duplicate_possible) == (2, True)
+
+
 @pytest.mark.parametrize(("readable", "rounds"), [(True, 4), (False, 2)])
 def test_create_file_of_an_empty_file_that_stays_lost_is_unknown(readable: bool, rounds: int) -> None:
     with Workbench(readable=readable) as server:
@@ -579,7 +593,7 @@ def test_empty_file_is_settled_although_the_page_was_in_trouble_before() -> None
 
 
 def test_page_that_stays_in_trouble_does_not_keep_an_empty_file_back() -> None:
-    with Workbench(readable=True) as server:
+    with Workbench(readable=True, retry_budget=0.3) as server:
         server.script["PAGE"] = [says("502 Bad Gateway", PAGE), ...]
         assert upload(server.settings, b"").attempts == 1
         assert delivered(server) == [b""]

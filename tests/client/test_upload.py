@@ -356,14 +356,6 @@ def test_empty_file_of_an_earlier_delivery_is_no_evidence(wb: Sandbox, settings:
     assert len(wb.step.files) == 1
 
 
-def test_empty_file_that_the_first_round_left_is_found_by_the_second(wb: Sandbox, settings: Settings) -> None:
-    """The hook is slower than create-file and the grace together: the File lands in the second round."""
-    wb.create_timeout, wb.hook_delay = 0.05, 1.5
-    result = upload(settings, b"")
-    assert result.duplicate_possible
-    assert 1 <= len(wb.step.files) <= 2
-
-
 def test_empty_file_in_an_unreadable_step_is_created_once_more(wb: Sandbox) -> None:
     wb.hook, wb.hook_retry_seconds = "500", 0
     step = wb.private_step

@@ -18,7 +18,7 @@ from airflow_provider_workbench.client.patience import Patience
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.upload import Kept, Listener, UploadResult, upload_file
 
-QUICK = Patience(first_pause=0.02, longest_pause=0.1, lock=1, source=0.5, grace=0.1, look=0.05)
+QUICK = Patience(first_pause=0.01, longest_pause=0.04, lock=1, source=0.5, grace=0.05, look=0.02)
 TOKEN = "t0ken-of-the-step"
 SECRET = "s3cret"
 TUS = "Tus-Resumable: 1.0.0"
@@ -135,12 +135,12 @@ class Call:
 
     def read(self, count: int | None = None) -> bytes:
         """Read (the next bytes of) the body."""
-        body = b""
+        body = bytearray()
         count = self.left if count is None else min(count, self.left)
-        while len(body) < count and (more := self.peer.sock.recv(min(count - len(body), 65536))):
+        while len(body) < count and (more := self.peer.sock.recv(min(count - len(body), 2**20))):
             body += more
         self.left -= len(body)
-        return body
+        return bytes(body)
 
     def keep(self, count: int | None = None) -> None:
         """Read (the next bytes of) the body, and keep them as the server does."""

@@ -111,6 +111,12 @@ class FaultProxy:
         with self._lock:
             self._script = [replace(fault) for fault in faults]
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no connection is open."""
+        with self._lock:
+            return not self._wires
+
     def url(self, host: str) -> str:
         return f"http://127.0.0.1:{self._listeners[host].port}"
 
@@ -266,16 +272,21 @@ class _Connection:
                 fault = replace(fault, do="pass")
             if body.done and answer.done:
                 break
-            wanted = (host,) if body.done else (self._client, host)
-            if host in (ready := self._readable(*wanted)):
+            # the client's connection is watched to its end: it may give up waiting
+            watched = (host,) if body.done and self._client.early else (self._client, host)
+            if host in self._readable(*watched):
                 data = answer.take(host.read())
                 if not silent:
-                    self._client.sock.sendall(data)
                     seen.status = answer.status
+                    self._client.sock.sendall(data)
                 if answer.done and answer.closes and not body.done and not silent:
                     self._client.end_when_read()
                     return False
-            elif self._client in ready:
+            elif body.done:
+                self._client.early = self._client.sock.recv(BLOCK)
+                if not self._client.early:
+                    raise ConnectionError
+            else:
                 piece = self._piece(seen, fault, body)
                 # a host that reads no more may have answered all the same
                 with contextlib.suppress(OSError):
