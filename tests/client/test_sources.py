@@ -256,3 +256,14 @@ def test_fingerprint_changes_with_the_file_and_not_with_the_try(path: Path, tmp_
     assert len({first, second, fingerprint(tmp_path / "b.csv")}) == 3
     assert fingerprint(b"x") == fingerprint(b"x") != fingerprint(b"y")
     assert "x" * 40 not in fingerprint(b"x" * 40)
+
+
+def test_path_that_leads_elsewhere_or_nowhere_was_replaced(path: Path, tmp_path: Path) -> None:
+    source = PathSource(path)
+    assert not source.was_replaced
+    (tmp_path / "new").write_bytes(b"A\n1\n")
+    os.replace(tmp_path / "new", path)
+    assert source.was_replaced
+    path.unlink()
+    assert source.was_replaced
+    source.close()

@@ -699,7 +699,8 @@ def test_file_changed_in_place_is_an_error_and_never_a_file(
 
 def test_replaced_file_is_sent_as_it_was_opened(wb: Sandbox, settings: Settings, big: Path, tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(b"new")
-    upload(settings, big, Told(at_half=lambda: os.replace(tmp_path / "new", big)))
+    upload(settings, big, told := Told(at_half=lambda: os.replace(tmp_path / "new", big)))
+    assert "The path was replaced meanwhile" in told.log
     assert big.read_bytes() == b"new"
     assert wb.step.content(wb.step.files[0].uuid) == b"a" * BIG
 
