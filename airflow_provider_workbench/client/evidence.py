@@ -1,7 +1,8 @@
 """Whether Workbench took a File, where the answer to the last PATCH does not say.
 
 What was seen decides, strongest first (protocol section 3). "answered" means that the TUS server itself said that the
-finish failed; otherwise its answer was lost, or a proxy answered in its place:
+finish failed; otherwise its answer was lost, or a proxy answered in its place. "One like it" is a File of the same name
+and size, so old that it may have been there before: a server's ``Date`` has whole seconds.
 
 ==========================  ====================================  =========  =========================================
 the Step                    HEAD and GET of the upload            answered?  finding
@@ -9,15 +10,17 @@ the Step                    HEAD and GET of the upload            answered?  fin
 any                         HEAD below the size                   either     RESUME: bytes are missing, so no finish ran
 any                         423                                   either     BUSY: look again
 any                         GET 200                               either     NOT_TAKEN: the object was not moved away
-shows a File like it        any other                             either     TAKEN
-does not                    HEAD at the size, or 404              either     NOT_TAKEN
-does not                    no usable answer                      either     BUSY
+has it                      any other                             either     TAKEN
+has it, or one like it      HEAD at the size, GET 404             either     TAKEN: two witnesses
+has not                     HEAD at the size, or 404              either     NOT_TAKEN
+has not                     no usable answer                      either     BUSY
 cannot be read              HEAD at the size, GET 404             no         TAKEN: the object was moved away
 cannot be read              HEAD at the size, GET 404             yes        UNDECIDED: the bytes go before the commit
-cannot be read              HEAD 404                              either     UNDECIDED: terminated, expired, or taken
-cannot be read              HEAD at the size, no answer to GET    either     BUSY
-cannot be read              no usable answer                      either     BUSY
-cannot be read              any other                             either     UNDECIDED
+has one like it, or         HEAD 404                              either     UNDECIDED: terminated, expired, or taken
+cannot be read
+likewise                    HEAD at the size, no answer to GET    either     BUSY
+likewise                    no usable answer                      either     BUSY
+likewise                    any other                             either     UNDECIDED
 ==========================  ====================================  =========  =========================================
 
 What is still BUSY when time is up is UNDECIDED.
@@ -41,10 +44,19 @@ class Finding(StrEnum):
     UNDECIDED = "undecided"
 
 
-def weigh(*, shown: bool | None, head: Reading, get: Answer | None, size: int, answered: bool) -> Finding:
+class Shown(StrEnum):
+    """What the Step shows of the File."""
+
+    YES = "yes"
+    LIKE_IT = "like-it"
+    NO = "no"
+    UNREADABLE = "unreadable"
+
+
+def weigh(*, shown: Shown, head: Reading, get: Answer | None, size: int, answered: bool) -> Finding:
     """Say what the evidence means.
 
-    :param shown: True if the Step lists a File that can be it, None if the Step cannot be read. Read after the others
+    :param shown: read after the others
     :param head: the answer to HEAD
     :param get: the answer to GET, if HEAD was at the size
     :param size: bytes; of the whole file
@@ -57,13 +69,13 @@ def weigh(*, shown: bool | None, head: Reading, get: Answer | None, size: int, a
         return Finding.BUSY
     if at_end and get is not None and get.status == 200 and by_tus_server(get):
         return Finding.NOT_TAKEN
-    if shown:
+    moved = at_end and get is not None and get.status == 404 and "upload not found" in get.text
+    if shown is Shown.YES or (shown is Shown.LIKE_IT and moved):
         return Finding.TAKEN
     if head.meaning is Meaning.AGAIN:
         return Finding.BUSY
-    if shown is False and (at_end or head.meaning is Meaning.GONE):
-        return Finding.NOT_TAKEN
-    if shown is None and at_end and get is None:
+    if shown is Shown.NO:
+        return Finding.NOT_TAKEN if at_end or head.meaning is Meaning.GONE else Finding.UNDECIDED
+    if at_end and get is None:
         return Finding.BUSY
-    moved = at_end and get is not None and get.status == 404 and "upload not found" in get.text
-    return Finding.TAKEN if moved and not answered and shown is None else Finding.UNDECIDED
+    return Finding.TAKEN if moved and not answered else Finding.UNDECIDED

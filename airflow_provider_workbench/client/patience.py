@@ -15,6 +15,8 @@ class Patience:
 
     :ivar first_pause: the longest pause before the second try; it doubles with each failure
     :ivar longest_pause: where doubling ends
+    :ivar round_pause: the longest pause before the file is uploaded again from zero; it doubles with each round: a hook
+        that restarts needs more than a moment
     :ivar lock: for another request to let go of the upload: a half-open connection can hold it for minutes (protocol
         section 2)
     :ivar source: for the source to give bytes while a PATCH is open. Then the connection is cut, which keeps what was
@@ -26,6 +28,7 @@ class Patience:
 
     first_pause: float = 0.5
     longest_pause: float = 30.0
+    round_pause: float = 10.0
     lock: float = 180.0
     source: float = 4.0
     grace: float = 5.0

@@ -7,12 +7,13 @@ import http.client
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
-from weakref import WeakSet
+from weakref import ref
 
 import requests
 import urllib3
@@ -46,17 +47,19 @@ class Session:
     Redirects are never followed: the token must not travel, and a redirected PATCH would become a GET.
 
     :param settings: time limits and TLS
+    :ivar settings: the same
     :raises ConfigurationError: a TLS file of the connection cannot be read
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
+        self._opened = time.monotonic()
         if settings.ca_bundle or settings.client_cert:
             # urllib3 reads them in the handshake, where a bad file looks like a bad server
             ssl_context(settings)
         self._session = _Session()
         self._session.trust_env = False
-        self._connections: WeakSet[HTTPConnection] = WeakSet()
+        self._connections: set[ref[HTTPConnection]] = set()
         adapter = _Adapter(settings.stall_timeout, self._connections)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
@@ -84,7 +87,7 @@ class Session:
         :raises ConnectionLostError: the request may have been acted on
         :raises ConfigurationError: the environment's proxy or TLS file cannot be used
         """
-        settings = self._settings
+        settings = self.settings
         proxy = proxy_for(url)
         response: requests.Response | None = None
         failure: WorkbenchError | None = None
@@ -125,16 +128,25 @@ class Session:
         """Close every connection."""
         self._session.close()
         # urllib3 only forgets its pools; the server would see the connections until they are collected
-        for connection in list(self._connections):
+        for connection in self._living():
             connection.close()
+        self._opened = time.monotonic()
 
     def cut(self) -> None:
         """Cut every connection, also in the middle of a request of another thread. Returns at once."""
-        for connection in list(self._connections):
+        for connection in self._living():
             # TypeError: it has no socket at the moment
             with contextlib.suppress(OSError, TypeError):
                 # past ssl, whose shutdown would first talk to the server
                 socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    @property
+    def age(self) -> float:
+        """Seconds; no connection has been open for longer."""
+        return time.monotonic() - self._opened
+
+    def _living(self) -> list[HTTPConnection]:
+        return [connection for reference in list(self._connections) if (connection := reference())]
 
     def __enter__(self) -> Session:
         return self
@@ -166,7 +178,7 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, stall_timeout: float, connections: WeakSet[HTTPConnection]) -> None:
+    def __init__(self, stall_timeout: float, connections: set[ref[HTTPConnection]]) -> None:
         self._pool_classes = _pool_classes(stall_timeout, connections)
         super().__init__(max_retries=0)
 
@@ -180,7 +192,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-def _pool_classes(stall_timeout: float, connections: WeakSet[HTTPConnection]) -> dict[str, type[HTTPConnectionPool]]:
+def _pool_classes(stall_timeout: float, connections: set[ref[HTTPConnection]]) -> dict[str, type[HTTPConnectionPool]]:
     """Pools whose connections stop sending after ``stall_timeout`` seconds without room for a byte.
 
     requests has no such limit: it sends under the connect timeout (protocol section 5, measured). The socket's
@@ -189,7 +201,7 @@ def _pool_classes(stall_timeout: float, connections: WeakSet[HTTPConnection]) ->
 
     class Plain(HTTPConnection):
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
-            connections.add(self)
+            connections.add(ref(self, connections.discard))
             super().endheaders(*args, **kwargs)
             self.sock.settimeout(stall_timeout)
 
@@ -209,7 +221,7 @@ def _pool_classes(stall_timeout: float, connections: WeakSet[HTTPConnection]) ->
                 raise BrokenPipeError from None
 
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
-            connections.add(self)
+            connections.add(ref(self, connections.discard))
             super().endheaders(*args, **kwargs)
             self.sock.settimeout(stall_timeout)
 

@@ -7,7 +7,6 @@ PATCH into memory and takes any 2xx for success (protocol section 5). Only its p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -15,7 +14,6 @@ from tusclient.client import TusClient
 from tusclient.uploader import Uploader
 
 from airflow_provider_workbench.client.answers import Answer
-from airflow_provider_workbench.client.backoff import Backoff
 from airflow_provider_workbench.client.errors import (
     ConnectError,
     OutcomeUnknownError,
@@ -28,7 +26,7 @@ from airflow_provider_workbench.client.errors import (
     printable,
     refusal,
 )
-from airflow_provider_workbench.client.patience import Control, Patience
+from airflow_provider_workbench.client.job import Job
 from airflow_provider_workbench.client.progress import human_bytes
 from airflow_provider_workbench.client.read_ahead import ReadAhead, SourceStalledError
 from airflow_provider_workbench.client.secret_forms import forms_of_settings, forms_of_upload_url
@@ -64,42 +62,23 @@ class Transfer(Uploader):
     :param upload_url: secret
     :param chunk_size: bytes per PATCH, or None for all at once
     :param resuming: an earlier try made the upload, and may have sent some or all of it
-    :param on_offset: called with the bytes that are on the server, or on the way to it
-    :param log: takes a line for the task's log
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        session: Session,
-        source: Source,
-        upload_url: str,
-        *,
-        chunk_size: int | None,
-        resuming: bool,
-        backoff: Backoff,
-        patience: Patience,
-        control: Control,
-        totals: Totals,
-        on_offset: Callable[[int], None],
-        log: Callable[[str], None],
+        self, job: Job, source: Source, upload_url: str, *, chunk_size: int | None, resuming: bool, totals: Totals
     ) -> None:
         # a client without a URL spares the HEAD that tuspy makes on construction
         super().__init__(
             file_stream=source.stream, client=TusClient(""), chunk_size=chunk_size or self.DEFAULT_CHUNK_SIZE
         )
-        self._settings = settings
-        self._session = session
+        self._job = job
+        self._log = job.listener.log
         self._source = source
+        self._size = source.size
         self._upload_url = upload_url
         self._host = urlsplit(upload_url).hostname
-        self._backoff = backoff
-        self._patience = patience
-        self._control = control
         self._totals = totals
-        self._on_offset = on_offset
-        self._log = log
-        self._size = source.size
+        self._backoff = job.backoff()
         self._method_override = False
         self._confirmed = 0
         self._fruitless = 0
@@ -108,11 +87,12 @@ class Transfer(Uploader):
         # all bytes may be there since an earlier PATCH; None if only the server knows
         self._all_left: bool | None = None if resuming else False
         self._at_finish = False
-        self._finish_failed = False
         self.last_answer: Answer | None = None
         """The answer to the last PATCH, if there was one."""
         self.accepted = False
         """True if Workbench took the File, by the answer to the last PATCH."""
+        self.finish_failed = False
+        """True if the TUS server itself, and no proxy in its place, said so."""
         self.said = ""
         """The last trouble, in words."""
 
@@ -140,7 +120,7 @@ class Transfer(Uploader):
             if reading.meaning in (Meaning.ACCEPTED, Meaning.UNKNOWN, Meaning.GONE):
                 return reading
             if reading.meaning is Meaning.REFUSED:
-                place = self._settings.token_place
+                place = self._job.settings.token_place
                 raise refusal(reading.code or "", token_place=place, status=reading.status, at_finish=self._at_finish)
             if self._ask_first:
                 self.overcome(reading)
@@ -198,16 +178,16 @@ class Transfer(Uploader):
         seconds = self._backoff.pause(reading.retry_after)
         if seconds is None:
             raise self._interrupted(f" No progress within {self._backoff.budget:.0f} s (retry_budget).")
-        self._control.sleep(seconds)
+        self._job.control.sleep(seconds)
 
     def _wait_for_lock(self) -> None:
         now = time.monotonic()
         self._locked_since = self._locked_since or now
         waited = now - self._locked_since
-        if waited > max(self._patience.lock, self._backoff.budget):
+        if waited > max(self._job.patience.lock, self._backoff.budget):
             raise self._interrupted(f" The upload has been locked for {waited:.0f} s, perhaps by a broken connection.")
         # a cut connection lets go after 60 to 550 ms (recorded), a half-open one after minutes
-        self._control.sleep(min(5.0, 0.05 + waited / 4))
+        self._job.control.sleep(min(5.0, 0.05 + waited / 4))
 
     def _interrupted(self, why: str) -> UploadInterruptedError | OutcomeUnknownError:
         if self._all_left is False:
@@ -221,13 +201,13 @@ class Transfer(Uploader):
         answer = None
         said = ""
         try:
-            answer = self._session.request("HEAD", self._upload_url, headers=self.get_headers())
+            answer = self._job.session.request("HEAD", self._upload_url, headers=self.get_headers())
             said = f"{self._host} answered {answer.status} when asked for the offset."
         except TlsError:
             raise
         except TransportError as error:
             said = str(error)
-        self._control.check()
+        self._job.control.check()
         reading = read_head(answer, size=self._size)
         if reading.meaning is not Meaning.AT:
             self.said = said
@@ -278,7 +258,8 @@ class Transfer(Uploader):
             # whatever the answer: a proxy that tried twice by itself passes on only the second
             self._all_left = True
         self.accepted = reading.meaning is Meaning.ACCEPTED
-        self._finish_failed = reading.meaning is Meaning.UNKNOWN and answer is not None and answer.status != 204
+        unknown = reading.meaning is Meaning.UNKNOWN
+        self.finish_failed = unknown and answer is not None and answer.status != 204 and by_tus_server(answer)
         if reading.meaning in (Meaning.PROGRESS, Meaning.ACCEPTED):
             self.offset += length
         elif answer is not None:
@@ -289,7 +270,7 @@ class Transfer(Uploader):
         """The TUS server's own words. A proxy's page is not quoted: it may echo the request."""
         text = answer.text.strip()
         identity = self._upload_url.rpartition("/")[2].partition("+")[0]
-        secrets = (identity, *forms_of_upload_url(self._upload_url), *forms_of_settings(self._settings))
+        secrets = (identity, *forms_of_upload_url(self._upload_url), *forms_of_settings(self._job.settings))
         if not text or "<" in text or any(secret in text for secret in secrets) or not by_tus_server(answer):
             return ""
         return f": {printable(text, 200)}"
@@ -305,12 +286,12 @@ class Transfer(Uploader):
         last = self.offset + len(body) == self._size
         answer = None
         try:
-            answer = self._session.request(
+            answer = self._job.session.request(
                 "POST" if self._method_override else "PATCH",
                 self._upload_url,
                 headers=headers,
                 body=body,
-                read_timeout=self._settings.finish_timeout if last else None,
+                read_timeout=self._job.settings.finish_timeout if last else None,
             )
         except SourceStalledError:
             self.said = "The file gave no bytes for a while, so the connection was cut."
@@ -320,24 +301,19 @@ class Transfer(Uploader):
             self.said = str(error)
             if isinstance(error, ConnectError):
                 body.unsent = len(body)
-        self._control.check()
+        self._job.control.check()
         return answer
 
     def get_object(self) -> Answer | None:
         """Ask for the uploaded bytes, and let go at once: only the status matters."""
         try:
-            return self._session.request("GET", self._upload_url, limit=1024)
+            return self._job.session.request("GET", self._upload_url, limit=1024)
         except TransportError:
             return None
 
-    @property
-    def answered_by_server(self) -> bool:
-        """True if the TUS server itself, and no proxy in its place, said that the finish failed."""
-        return self._finish_failed and self.last_answer is not None and by_tus_server(self.last_answer)
-
     def terminate(self) -> None:
         """Free the server's storage; what cannot be deleted expires by itself."""
-        terminate_upload(self._settings, self._upload_url, within=3.0)
+        terminate_upload(self._job.settings, self._upload_url, within=3.0)
 
 
 class _Body:
@@ -372,9 +348,9 @@ class _Body:
         if not self.unsent:
             return memoryview(b"")
         transfer = self._transfer
-        transfer._control.check()
+        transfer._job.control.check()
         if not self._block:
-            self._block = self._next_block(transfer._patience.source)
+            self._block = self._next_block(transfer._job.patience.source)
         size = size if size >= 0 else len(self._block)
         piece, self._block = self._block[:size], self._block[size:]
         left = self.unsent - len(piece)
@@ -383,13 +359,13 @@ class _Body:
             # Workbench takes the File when its last byte arrives: this is the last moment to hold it back
             transfer._source.check_unchanged()
         transfer._totals.bytes_sent += len(piece)
-        transfer._on_offset(end - left)
+        transfer._job.listener.progress(end - left, transfer._size)
         # only now: a piece that is held back never leaves
         self.unsent = left
         return piece
 
     def _next_block(self, timeout: float) -> memoryview:
-        block = self._blocks.next_block(timeout, self._transfer._control.check)
+        block = self._blocks.next_block(timeout, self._transfer._job.control.check)
         if not block:
             self._transfer._source.check_unchanged()
             raise SourceChangedError("The file became shorter while it was being sent.")

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from os import PathLike
 from typing import Any
@@ -37,6 +36,8 @@ from airflow_provider_workbench.client.errors import (
     printable,
 )
 from airflow_provider_workbench.client.evidence import Finding
+from airflow_provider_workbench.client.job import Job
+from airflow_provider_workbench.client.listener import Kept, Listener
 from airflow_provider_workbench.client.patience import Control, Patience
 from airflow_provider_workbench.client.server_time import answer_time, server_time
 from airflow_provider_workbench.client.session import Session
@@ -48,8 +49,10 @@ from airflow_provider_workbench.client.transfer import NOTHING, Totals, Transfer
 from airflow_provider_workbench.client.tus import Meaning
 from airflow_provider_workbench.client.waiting import Wanted
 
-# Date headers have whole seconds, and two servers' clocks differ a little
+# two servers' clocks differ a little, and ours may differ much
 _CLOCK_MARGIN = timedelta(seconds=2)
+_CLOCKS_APART = timedelta(minutes=5)
+_DATE_UNIT = timedelta(seconds=1)
 # rounds that end the same way; then Airflow's retries take over, which wait longer
 _ROUNDS = 4
 
@@ -90,42 +93,6 @@ class UploadResult:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An upload that an earlier try left unfinished.
-
-    :ivar upload_url: secret
-    :ivar not_before: server time no later than when it was created
-    """
-
-    upload_url: str = field(repr=False)
-    not_before: datetime
-
-
-def _ignore(*_: Any) -> None:
-    return
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Whom an upload tells what. Each is called in the uploading thread and should be quick.
-
-    :ivar progress: bytes on the server or on the way to it, and bytes in all
-    :ivar log: a line about something that was overcome
-    :ivar warning: a line about what is odd but no error
-    :ivar secret: an upload URL, before anything can log it
-    :ivar created: an upload that a later try can go on with
-    :ivar settled: no later try should go on with it
-    """
-
-    progress: Callable[[int, int], None] = _ignore
-    log: Callable[[str], None] = _ignore
-    warning: Callable[[str], None] = _ignore
-    secret: Callable[[str], None] = _ignore
-    created: Callable[[Kept], None] = _ignore
-    settled: Callable[[], None] = _ignore
-
-
 def upload_file(
     settings: Settings,
     what: str | PathLike[str] | bytes | Source,
@@ -133,6 +100,7 @@ def upload_file(
     filename: str | None = None,
     chunk_size: int | None = None,
     read_step_after: bool = False,
+    known: frozenset[str] | None = None,
     listener: Listener | None = None,
     kept: Kept | None = None,
     control: Control | None = None,
@@ -145,6 +113,7 @@ def upload_file(
     :param filename: the File's name; the path's last part if None, required for bytes
     :param chunk_size: bytes per PATCH; None takes the connection's, and that is by default one PATCH for all
     :param read_step_after: read the Step afterwards, to know the File's uuid. One more request
+    :param known: uuids of the Files that the Step has, if it was just read: no older File can pass for this one then
     :param listener: whom to tell what
     :param kept: go on with this upload if the server still has it
     :param control: to stop the upload from another thread
@@ -178,20 +147,11 @@ def upload_file(
         control = control or Control()
         control.watch(session)
         try:
-            upload = _Upload(
-                settings,
-                session,
-                source,
-                name,
-                chunk_size=chunk_size or settings.chunk_size,
-                listener=listener,
-                control=control,
-                patience=patience or Patience(),
-            )
-            result = upload.run(kept)
+            job = Job(session, control, patience or Patience(), listener)
+            result = _Upload(job, source, name, chunk_size or settings.chunk_size, known).run(kept)
             if isinstance(source, PathSource) and source.was_replaced:
                 listener.log("The path was replaced meanwhile: the version that was opened at first has been sent.")
-            return _with_uuid(result, session, settings, listener) if read_step_after else result
+            return _with_uuid(result, job) if read_step_after else result
         finally:
             if own:
                 session.close()
@@ -203,30 +163,21 @@ class _Upload:
     """One file on its way."""
 
     def __init__(
-        self,
-        settings: Settings,
-        session: Session,
-        source: Source,
-        name: str,
-        *,
-        chunk_size: int | None,
-        listener: Listener,
-        control: Control,
-        patience: Patience,
+        self, job: Job, source: Source, name: str, chunk_size: int | None, known: frozenset[str] | None
     ) -> None:
-        self._settings = settings
-        self._session = session
+        self._job = job
+        self._listener = job.listener
         self._source = source
         self._name = name
         self._chunk_size = chunk_size
-        self._listener = listener
-        self._control = control
-        self._patience = patience
         self._totals = Totals()
         self._attempts = 0
         self._duplicate_possible = False
+        self._known = known
         self._failed_rounds: Counter[Finding | None] = Counter()
-        self._between_rounds = Backoff(math.inf, first=patience.first_pause, longest=patience.longest_pause)
+        pause = job.patience.round_pause
+        self._between_rounds = Backoff(math.inf, first=pause, longest=8 * pause)
+        self._asked_to_wait = 0.0
         self._started = self._round_started = time.monotonic()
 
     def run(self, kept: Kept | None = None) -> UploadResult:
@@ -253,7 +204,14 @@ class _Upload:
             resuming = kept is not None
             upload = kept or self._create_for_later()
             kept = None
-            transfer = self._transfer(upload, resuming=resuming)
+            transfer = Transfer(
+                self._job,
+                self._source,
+                upload.upload_url,
+                chunk_size=self._chunk_size,
+                resuming=resuming,
+                totals=self._totals,
+            )
             finding = self._send(transfer, upload)
             if finding is Finding.TAKEN:
                 self._listener.settled()
@@ -266,23 +224,25 @@ class _Upload:
 
         So the Step is looked at before: an empty File of the same name may have been delivered a second ago.
         """
-        before = read_files(self._settings, self._session, patience=self._patience, control=self._control)
-        known = None if before is None else frozenset(file.uuid for file in before)
+        if self._known is None and (before := read_files(self._job)) is not None:
+            self._known = frozenset(file.uuid for file in before)
+        session = self._job.session
         while True:
-            # the frontend's Date is the time of a kept connection's first answer (recorded), and it is needed here
-            self._session.close()
+            # its Date is needed, and is frozen while a connection is kept (recorded)
+            session.close()
             try:
                 _, created = self._create_patiently(ConnectError)
-                return self._result(created, self._bound(created))
+                return self._result(created, self._moment_of(created)[0])
             except (ConnectionLostError, UnexpectedAnswerError) as error:
                 lost = str(error)
-            self._session.close()
-            now = server_time(self._session, self._settings) or datetime.now(UTC) - timedelta(minutes=5)
+                self._asked_to_wait = error.retry_after or 0.0
+            session.close()
+            now = server_time(session, self._job.settings) or datetime.now(UTC) - _CLOCKS_APART
             # one that an earlier round left will do, too
             bound = now - self._since(self._started)
             finding = Finding.UNDECIDED
-            if known is not None:
-                finding = self._settling(None, known).settle_empty()
+            if self._known is not None:
+                finding = self._settling(bound, now).settle_empty()
                 if finding is Finding.TAKEN:
                     return self._result(None, bound)
                 # a slow hook may still store it after its answer was an error (recorded)
@@ -296,24 +256,30 @@ class _Upload:
         while True:
             try:
                 reading = transfer.upload()
-            except SourceChangedError:
+            except (SourceChangedError, RefusedError):
+                # nobody will ever want these bytes
                 self._listener.settled()
                 transfer.terminate()
                 raise
-            except RefusedError:
-                self._listener.settled()
-                raise
+            self._asked_to_wait = reading.retry_after or 0.0
             if reading.meaning is Meaning.ACCEPTED:
                 return Finding.TAKEN
             if reading.meaning is Meaning.GONE:
                 return None
             self._listener.log(f"{transfer.said} All bytes were sent: looking whether Workbench took the File.")
+            if transfer.finish_failed and not upload.finish_failed:
+                upload = replace(upload, finish_failed=True)
+                self._listener.unsettled(upload)
             said = transfer.said
-            finding = self._settling(upload.not_before).settle(transfer, size=self._source.size)
+            settling = self._settling(upload.not_before, upload.not_after)
+            finding = settling.settle(transfer, size=self._source.size, answered=upload.finish_failed)
             transfer.said = said
             if finding is not Finding.RESUME:
+                self._known = settling.seen
                 self._listener.log(_FOUND[finding])
                 return finding
+            # what failed was not the finish
+            upload = replace(upload, finish_failed=False)
             transfer.overcome(reading)
 
     def _prepare_next_round(self, finding: Finding | None, said: str, *, resuming: bool) -> None:
@@ -337,8 +303,12 @@ class _Upload:
             raise OutcomeUnknownError(_UNKNOWN.format(why=said))
         elif last:
             raise UploadNotTakenError(_NOT_TAKEN.format(why=said))
-        self._listener.log(f"{said} Uploading the file again.")
-        self._control.sleep(self._between_rounds.pause() or 0)
+        asked = min(self._asked_to_wait, self._job.settings.retry_budget)
+        pause = max(self._between_rounds.pause() or 0.0, asked)
+        self._listener.log(f"{said} Uploading the file again in {pause:.1f} s.")
+        self._job.control.sleep(pause)
+        # the Date of a kept connection is frozen (recorded), and the next round needs it
+        self._job.session.close()
 
     # ---- its parts
 
@@ -346,13 +316,13 @@ class _Upload:
         # nothing is lost by asking again: an upload that nobody finishes expires
         upload_url, created = self._create_patiently(WorkbenchError)
         self._listener.secret(upload_url)
-        upload = Kept(upload_url, self._bound(created))
-        self._listener.created(upload)
+        upload = Kept(upload_url, *self._moment_of(created))
+        self._listener.unsettled(upload)
         return upload
 
     def _create_patiently(self, *harmless: type[WorkbenchError]) -> tuple[str, Answer]:
         """Ask again after errors that are ``harmless`` and can pass."""
-        backoff = self._backoff()
+        backoff = self._job.backoff()
         while True:
             try:
                 return self._create()
@@ -361,51 +331,33 @@ class _Upload:
                 if pause is None:
                     raise
                 self._listener.log(f"{error} Trying again in {pause:.1f} s.")
-            self._control.sleep(pause)
+            self._job.control.sleep(pause)
 
     def _create(self) -> tuple[str, Answer]:
-        self._control.check()
+        self._job.control.check()
         self._attempts += 1
         self._round_started = time.monotonic()
-        return create_file(self._session, self._settings, self._name, self._source.size)
+        return create_file(self._job.session, self._job.settings, self._name, self._source.size)
 
-    def _transfer(self, upload: Kept, *, resuming: bool) -> Transfer:
-        return Transfer(
-            self._settings,
-            self._session,
-            self._source,
-            upload.upload_url,
-            chunk_size=self._chunk_size,
-            resuming=resuming,
-            backoff=self._backoff(),
-            patience=self._patience,
-            control=self._control,
-            totals=self._totals,
-            on_offset=lambda offset: self._listener.progress(offset, self._source.size),
-            log=self._listener.log,
-        )
-
-    def _settling(self, not_before: datetime | None, known: frozenset[str] = frozenset()) -> Settling:
+    def _settling(self, not_before: datetime, not_after: datetime) -> Settling:
         wanted = Wanted(until="listed", name=self._name, size=self._source.size, not_before=not_before)
-        return Settling(
-            self._settings, self._session, wanted, known=known, patience=self._patience, control=self._control
-        )
+        return Settling(self._job, wanted, not_after=not_after, known=self._known)
 
-    def _backoff(self) -> Backoff:
-        patience = self._patience
-        return Backoff(self._settings.retry_budget, first=patience.first_pause, longest=patience.longest_pause)
-
-    def _bound(self, created: Answer) -> datetime:
-        """Server time no later than a File of this round can be."""
+    def _moment_of(self, created: Answer) -> tuple[datetime, datetime]:
+        """Server time no later, and no earlier, than create-file was answered so."""
         date = answer_time(created)
-        # no Date at all (a proxy took it): this machine's clock, with room for its being wrong
-        return (date or datetime.now(UTC) - timedelta(minutes=5)) - self._since(self._round_started)
+        if date is None:
+            # a proxy took it: this machine's clock, with room for its being wrong
+            now = datetime.now(UTC)
+            return now - _CLOCKS_APART - self._since(self._round_started), now + _CLOCKS_APART
+        frozen = timedelta(seconds=self._job.session.age)
+        return date - self._since(self._round_started), date + _DATE_UNIT + frozen + _CLOCK_MARGIN
 
     def _since(self, moment: float) -> timedelta:
         return timedelta(seconds=time.monotonic() - moment) + _CLOCK_MARGIN
 
     def _result(self, last: Answer | None, bound: datetime) -> UploadResult:
-        endpoint = self._settings.endpoint
+        endpoint = self._job.settings.endpoint
         date = answer_time(last)
         # the upload host's Date is fresh, the frontend's as old as its connection (recorded)
         not_before = date - self._since(self._round_started) if date else bound
@@ -449,15 +401,15 @@ def ours(step_files: tuple[File, ...], result: UploadResult) -> list[File]:
     return [file for file in step_files if wanted.matches(file)]
 
 
-def _with_uuid(result: UploadResult, session: Session, settings: Settings, listener: Listener) -> UploadResult:
+def _with_uuid(result: UploadResult, job: Job) -> UploadResult:
     problem = ""
     try:
-        found = ours(read_step(session, settings).files, result)
+        found = ours(read_step(job.session, job.settings).files, result)
         if len(found) == 1:
             return replace(result, uuid=found[0].uuid)
         problem = f"{len(found)} Files of the Step can be it"
     except WorkbenchError as error:
         problem = str(error)
     # the File is there all the same: what cannot be read now must not fail the task
-    listener.warning(f"Workbench accepted {printable(result.filename)!r}, but its uuid is not known: {problem}")
+    job.listener.warning(f"Workbench accepted {printable(result.filename)!r}, but its uuid is not known: {problem}")
     return result

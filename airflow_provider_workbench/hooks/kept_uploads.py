@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.hooks.task_state import TaskState
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_workbench.client.upload import Kept
+    from airflow_provider_workbench.client.listener import Kept
 
 KEY = "workbench_upload"
 # Workbench deletes unfinished uploads after about a day (protocol, "The pieces")
@@ -31,20 +32,16 @@ class KeptUploads:
     """
 
     def __init__(self, context: Context, log: Callable[[str], None]) -> None:
-        ti = context.get("ti")
-        self._store: Any = context.get("task_state_store")
-        self._is_retry = ti is not None and ti.try_number > 1
-        # a Clear changes it, and a cleared task delivers again
-        self._max_tries = ti.max_tries if ti is not None else None
+        self._state = TaskState(context, log)
         self._log = log
 
     def load(self, settings: Settings, filename: str, fingerprint: str) -> Kept | None:
         """The upload that an earlier try left for the same delivery; None if there is none."""
-        from airflow_provider_workbench.client.upload import Kept
+        from airflow_provider_workbench.client.listener import Kept
 
-        if self._store is None and self._is_retry:
+        if self._state.is_retry and not self._state.offered:
             self._log("Airflow before 3.3 keeps nothing between tries: uploading from the start.")
-        sealed = self._ask("get", KEY)
+        sealed = self._state.get(KEY)
         if not isinstance(sealed, str):
             return None
         kept = _unseal(sealed)
@@ -54,36 +51,24 @@ class KeptUploads:
         if kept.get("for") != self._purpose(settings, filename, fingerprint):
             self._log("An earlier try's upload was of another file, or the task was cleared: starting over.")
             return None
-        return Kept(kept["upload_url"], datetime.fromisoformat(kept["not_before"]))
+        try:
+            return Kept.from_dict(kept["upload"])
+        except (KeyError, TypeError, ValueError):
+            self._log("An earlier try's upload was kept by another version of this provider: starting over.")
+            return None
 
     def save(self, kept: Kept, settings: Settings, filename: str, fingerprint: str) -> None:
         """Keep an unfinished upload for the next try. Without a Fernet key nothing is kept."""
-        sealed = _seal(
-            {
-                "upload_url": kept.upload_url,
-                "not_before": kept.not_before.isoformat(),
-                "for": self._purpose(settings, filename, fingerprint),
-            }
-        )
+        sealed = _seal({"upload": kept.as_dict(), "for": self._purpose(settings, filename, fingerprint)})
         if sealed is not None:
-            self._ask("set", KEY, sealed, retention=RETENTION)
+            self._state.set(KEY, sealed, retention=RETENTION)
 
     def forget(self) -> None:
         """The upload is settled, one way or the other."""
-        self._ask("delete", KEY)
-
-    def _ask(self, what: str, *args: Any, **kwargs: Any) -> Any:
-        if self._store is None:
-            return None
-        try:
-            return getattr(self._store, what)(*args, **kwargs)
-        except Exception as error:
-            # resuming is a comfort: without it the upload goes on
-            self._log(f"Airflow's task state store failed ({what}: {type(error).__name__}): going on without it.")
-            return None
+        self._state.delete(KEY)
 
     def _purpose(self, settings: Settings, filename: str, fingerprint: str) -> list[Any]:
-        return [settings.endpoint.create_file_url, filename, fingerprint, self._max_tries]
+        return [settings.endpoint.create_file_url, filename, fingerprint, self._state.max_tries]
 
 
 def _fernet() -> Any:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Connection
 
+    from airflow_provider_workbench.client.listener import Kept
     from airflow_provider_workbench.client.patience import Control
     from airflow_provider_workbench.client.steps import Step
-    from airflow_provider_workbench.client.upload import Kept, UploadResult
+    from airflow_provider_workbench.client.upload import UploadResult
     from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
 
 _T = TypeVar("_T")
@@ -116,7 +117,7 @@ class WorkbenchHook(BaseHook):
         :raises WorkbenchFatalError: no retry can mend it; the message says what can
         :raises WorkbenchError: a retry can help
         """
-        return _translated(lambda: self._upload(filepath, filename, chunk_size, read_step, progress, kept_uploads))
+        return translated(lambda: self._upload(filepath, filename, chunk_size, read_step, progress, kept_uploads))
 
     def _upload(
         self,
@@ -127,10 +128,11 @@ class WorkbenchHook(BaseHook):
         progress: Callable[[int, int], None] | None,
         kept_uploads: KeptUploads | None,
     ) -> UploadResult:
+        from airflow_provider_workbench.client.listener import Listener
         from airflow_provider_workbench.client.patience import Control
         from airflow_provider_workbench.client.progress import ProgressLines, human_bytes, human_seconds
         from airflow_provider_workbench.client.sources import open_source
-        from airflow_provider_workbench.client.upload import Listener, upload_file
+        from airflow_provider_workbench.client.upload import upload_file
 
         settings = self.get_settings()
         source = open_source(filepath)
@@ -142,7 +144,7 @@ class WorkbenchHook(BaseHook):
             if progress:
                 progress(sent, size)
 
-        def on_created(kept: Kept) -> None:
+        def on_unsettled(kept: Kept) -> None:
             self._unsettled = kept
             if kept_uploads:
                 kept_uploads.save(kept, settings, name, source.fingerprint)
@@ -170,7 +172,7 @@ class WorkbenchHook(BaseHook):
                 log=self.log.info,
                 warning=self.log.warning,
                 secret=self._mask_upload_url,
-                created=on_created,
+                unsettled=on_unsettled,
                 settled=on_settled,
             ),
         )
@@ -216,7 +218,7 @@ class WorkbenchHook(BaseHook):
             with Session(settings) as session:
                 return read_step(session, settings)
 
-        return _translated(run)
+        return translated(run)
 
     async def aget_step(self) -> Step:
         """:meth:`get_step` for asyncio."""
@@ -268,7 +270,7 @@ class WorkbenchHook(BaseHook):
                 token_place=token_place or f"the password of connection {self.workbench_conn_id!r}",
             )
 
-        return _translated(run)
+        return translated(run)
 
     def _mask_settings(self, settings: Settings) -> None:
         from airflow_provider_workbench.client.secret_forms import forms_of_settings
@@ -281,7 +283,8 @@ class WorkbenchHook(BaseHook):
         _mask(forms_of_upload_url(url))
 
 
-def _translated(run: Callable[[], _T]) -> _T:
+def translated(run: Callable[[], _T]) -> _T:
+    """What ``run`` returns; a Workbench error it raises becomes Airflow's (:func:`for_airflow`)."""
     failure = None
     try:
         return run()

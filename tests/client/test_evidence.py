@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import pytest
 
 from airflow_provider_workbench.client.answers import Answer
-from airflow_provider_workbench.client.evidence import Finding, weigh
+from airflow_provider_workbench.client.evidence import Finding, Shown, weigh
 from airflow_provider_workbench.client.tus import Meaning, Reading
 
 SIZE = 12
@@ -27,34 +28,36 @@ GET_LOCKED = Answer(423, TUS, b"file currently locked\n")
 PROXYS_200 = Answer(200, {}, b"<html>log in</html>")
 PROXYS_404 = Answer(404, {}, b"<html>no such page</html>")
 
-ANY_STEP: tuple[bool | None, ...] = (True, False, None)
+YES, LIKE_IT, NO, UNREADABLE = Shown
+NOT_SURE = (LIKE_IT, UNREADABLE)
 EITHER = (True, False)
 
 
 @pytest.mark.parametrize(
     ("steps", "head", "gets", "answered", "finding"),
     [
-        (ANY_STEP, HALF, (None,), EITHER, Finding.RESUME),
-        (ANY_STEP, LOCKED, (None,), EITHER, Finding.BUSY),
-        (ANY_STEP, AT_END, (GET_LOCKED,), EITHER, Finding.BUSY),
-        (ANY_STEP, AT_END, (THERE,), EITHER, Finding.NOT_TAKEN),
-        ((True,), AT_END, (MOVED, None, PROXYS_404, PROXYS_200), EITHER, Finding.TAKEN),
-        ((True,), GONE, (None,), EITHER, Finding.TAKEN),
-        ((True,), NO_HEAD, (None,), EITHER, Finding.TAKEN),
-        ((False,), AT_END, (MOVED, None, PROXYS_404, PROXYS_200), EITHER, Finding.NOT_TAKEN),
-        ((False,), GONE, (None,), EITHER, Finding.NOT_TAKEN),
-        ((False,), NO_HEAD, (None,), EITHER, Finding.BUSY),
-        ((None,), AT_END, (MOVED, MOVED_2), (False,), Finding.TAKEN),
-        ((None,), AT_END, (MOVED, MOVED_2), (True,), Finding.UNDECIDED),
-        ((None,), GONE, (None,), EITHER, Finding.UNDECIDED),
-        ((None,), AT_END, (None,), EITHER, Finding.BUSY),
-        ((None,), NO_HEAD, (None,), EITHER, Finding.BUSY),
-        ((None,), AT_END, (PROXYS_404, PROXYS_200), EITHER, Finding.UNDECIDED),
-        ((False, None), WRONG, (None,), EITHER, Finding.UNDECIDED),
+        (Shown, HALF, (None,), EITHER, Finding.RESUME),
+        (Shown, LOCKED, (None,), EITHER, Finding.BUSY),
+        (Shown, AT_END, (GET_LOCKED,), EITHER, Finding.BUSY),
+        (Shown, AT_END, (THERE,), EITHER, Finding.NOT_TAKEN),
+        ((YES,), AT_END, (MOVED, None, PROXYS_404, PROXYS_200), EITHER, Finding.TAKEN),
+        ((YES,), GONE, (None,), EITHER, Finding.TAKEN),
+        ((YES,), NO_HEAD, (None,), EITHER, Finding.TAKEN),
+        ((LIKE_IT,), AT_END, (MOVED, MOVED_2), EITHER, Finding.TAKEN),
+        ((NO,), AT_END, (MOVED, None, PROXYS_404, PROXYS_200), EITHER, Finding.NOT_TAKEN),
+        ((NO,), GONE, (None,), EITHER, Finding.NOT_TAKEN),
+        ((NO,), NO_HEAD, (None,), EITHER, Finding.BUSY),
+        ((UNREADABLE,), AT_END, (MOVED, MOVED_2), (False,), Finding.TAKEN),
+        ((UNREADABLE,), AT_END, (MOVED, MOVED_2), (True,), Finding.UNDECIDED),
+        (NOT_SURE, GONE, (None,), EITHER, Finding.UNDECIDED),
+        (NOT_SURE, AT_END, (None,), EITHER, Finding.BUSY),
+        (NOT_SURE, NO_HEAD, (None,), EITHER, Finding.BUSY),
+        (NOT_SURE, AT_END, (PROXYS_404, PROXYS_200), EITHER, Finding.UNDECIDED),
+        ((LIKE_IT, NO, UNREADABLE), WRONG, (None,), EITHER, Finding.UNDECIDED),
     ],
 )
 def test_line_of_the_table(
-    steps: tuple[bool | None, ...],
+    steps: Iterable[Shown],
     head: Reading,
     gets: tuple[Answer | None, ...],
     answered: tuple[bool, ...],
@@ -65,5 +68,7 @@ def test_line_of_the_table(
 
 
 def test_head_at_full_offset_alone_is_never_acceptance() -> None:
-    for shown, answered, get in itertools.product((False, None), EITHER, (None, THERE, PROXYS_404, PROXYS_200)):
+    for shown, answered, get in itertools.product(
+        (LIKE_IT, NO, UNREADABLE), EITHER, (None, THERE, PROXYS_404, PROXYS_200)
+    ):
         assert weigh(shown=shown, head=AT_END, get=get, size=SIZE, answered=answered) is not Finding.TAKEN

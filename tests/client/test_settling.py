@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from uploads import PAGE, QUICK, TUS, Call, Workbench, page_of, says
 
-from airflow_provider_workbench.client.backoff import Backoff
 from airflow_provider_workbench.client.errors import UploadStoppedError
 from airflow_provider_workbench.client.evidence import Finding
+from airflow_provider_workbench.client.job import Job
 from airflow_provider_workbench.client.patience import Control
 from airflow_provider_workbench.client.session import Session
-from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.settling import Settling
 from airflow_provider_workbench.client.sources import BytesSource
 from airflow_provider_workbench.client.transfer import Totals, Transfer
@@ -26,29 +25,24 @@ SIZE = 4
 START = datetime.now(UTC) - timedelta(seconds=5)
 
 
-def settle(server: Workbench, *, control: Control | None = None, **options: Any) -> Finding:
+def settle(
+    server: Workbench,
+    *,
+    control: Control | None = None,
+    not_after: datetime = START,
+    known: frozenset[str] | None = None,
+    answered: bool = False,
+) -> Finding:
     """What is found out about an upload of a.csv whose answer was lost."""
-    settings = options.pop("settings", server.settings)
     control = control or Control()
-    with Session(settings) as session:
+    with Session(server.settings) as session:
         control.watch(session)
-        transfer = Transfer(
-            settings,
-            session,
-            BytesSource(bytes(SIZE)),
-            f"{server.url}/files/x+y",
-            chunk_size=None,
-            resuming=True,
-            backoff=Backoff(1, first=0.1, longest=0.1),
-            patience=QUICK,
-            control=control,
-            totals=Totals(),
-            on_offset=lambda offset: None,
-            log=lambda line: None,
-        )
+        job = Job(session, control, QUICK)
+        source = BytesSource(bytes(SIZE))
+        transfer = Transfer(job, source, f"{server.url}/files/x+y", chunk_size=None, resuming=True, totals=Totals())
         wanted = Wanted(until="listed", name="a.csv", size=SIZE, not_before=START)
-        settling = Settling(settings, session, wanted, patience=QUICK, control=control, **options)
-        return settling.settle(transfer, size=SIZE)
+        settling = Settling(job, wanted, not_after=not_after, known=known)
+        return settling.settle(transfer, size=SIZE, answered=answered)
 
 
 def complete(server: Workbench) -> None:
@@ -79,6 +73,20 @@ def test_file_that_was_there_before_is_no_evidence() -> None:
         complete(server)
         server.finished, server.files = True, [listed()]
         assert settle(server, known=frozenset({"u0"})) is Finding.NOT_TAKEN
+
+
+@pytest.mark.parametrize("known", [None, frozenset(), frozenset({"u0"})])
+@pytest.mark.parametrize("gone", [False, True])
+def test_file_like_it_that_may_be_an_older_one_needs_a_second_witness(known: frozenset[str] | None, gone: bool) -> None:
+    """A Date has whole seconds: the same file may have been delivered just before."""
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.finished, server.gone, server.files = True, gone, [listed(after=1)]
+        finding = settle(server, not_after=START + timedelta(seconds=3), known=known)
+        if known is None:
+            assert finding is (Finding.UNDECIDED if gone else Finding.TAKEN)
+        else:
+            assert finding is (Finding.NOT_TAKEN if known else Finding.TAKEN)
 
 
 def test_upload_host_is_asked_only_after_a_grace() -> None:
@@ -190,10 +198,9 @@ def test_stop_ends_the_looking() -> None:
 def test_empty_file_is_settled_by_the_step_alone(readable: bool, files: list[Any], finding: Finding) -> None:
     with Workbench(readable=readable) as server:
         server.files = files
-        settings: Settings = server.settings
         wanted = Wanted(until="listed", name="a.csv", size=0, not_before=START)
-        with Session(settings) as session:
-            patience = replace(QUICK, grace=0.2)
-            settling = Settling(settings, session, wanted, patience=patience, control=Control())
+        with Session(server.settings) as session:
+            job = Job(session, patience=replace(QUICK, grace=0.2))
+            settling = Settling(job, wanted, not_after=START, known=frozenset())
             assert settling.settle_empty() is finding
         assert set(server.methods) == {"PAGE"}

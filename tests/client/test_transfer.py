@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -343,10 +344,8 @@ def test_lost_answer_to_an_accepted_finish_is_success_once(instead: Any, readabl
         assert (result.attempts, result.duplicate_possible, result.bytes_sent) == (1, False, len(CONTENT))
 
 
-def now() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).isoformat()
+def now(after: float = 0) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=after)).isoformat()
 
 
 def refuse(call: Call) -> None:
@@ -365,7 +364,12 @@ def test_finish_that_was_not_taken_is_made_again_without_a_duplicate(readable: b
         assert delivered(server) == [CONTENT]
         assert (result.attempts, result.duplicate_possible) == (2, False)
     assert "Workbench did not take it." in told.log
-    assert told.events == ["created", "half", "settled", "created", "settled"]
+    urls = [kept.upload_url for kept in told.kept]
+    assert len(set(urls)) == 2
+    assert [kept.finish_failed for kept in told.kept if kept.upload_url == urls[0]] == (
+        [False] if lost else [False, True]
+    )
+    assert told.events[-1] == "settled"
 
 
 def gone_after_all(call: Call) -> None:
@@ -374,14 +378,30 @@ def gone_after_all(call: Call) -> None:
     call.peer.reset()
 
 
-def test_gone_after_all_bytes_left_is_settled_by_the_step() -> None:
+@pytest.mark.parametrize("seconds", [4, 0])
+def test_gone_after_all_bytes_left_is_settled_by_a_file_that_is_surely_new(seconds: int) -> None:
+    """A Date has whole seconds, so one of the first seconds may have been there before."""
+
+    def accept(call: Call) -> None:
+        call.server.files.append((server.name, server.size, now(seconds), CONTENT))
+        gone_after_all(call)
+
+    with Workbench(readable=True) as server:
+        server.script["PATCH"] = [accept]
+        result = upload(server.settings, CONTENT)
+        assert (result.attempts, result.duplicate_possible) == ((1, False) if seconds else (2, True))
+        assert delivered(server) == [CONTENT] * result.attempts
+
+
+def test_second_round_knows_what_the_step_had_before() -> None:
     def accept(call: Call) -> None:
         call.server.files.append((server.name, server.size, now(), CONTENT))
         gone_after_all(call)
 
     with Workbench(readable=True) as server:
-        server.script["PATCH"] = [accept]
-        assert upload(server.settings, CONTENT).attempts == 1
+        server.script["PATCH"] = [gone_after_all, accept]
+        result = upload(server.settings, CONTENT)
+        assert (result.attempts, result.duplicate_possible) == (2, False)
         assert delivered(server) == [CONTENT]
 
 

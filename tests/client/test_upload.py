@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 from conftest import settings_of
-from uploads import QUICK, Told, Workbench, failing, upload
+from uploads import QUICK, TUS, Call, Told, Workbench, failing, says, upload
 
 from airflow_provider_workbench.client import errors
+from airflow_provider_workbench.client.listener import Kept, Listener
 from airflow_provider_workbench.client.patience import Control
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.sources import BytesSource
-from airflow_provider_workbench.client.upload import Kept, UploadResult, upload_file
+from airflow_provider_workbench.client.upload import UploadResult, upload_file
 from airflow_provider_workbench.sandbox import Sandbox
 
 BIG = 3_000_000  # many blocks, and more than the sockets hold
@@ -120,7 +121,7 @@ def test_secret_is_told_before_the_bytes_move(wb: Sandbox, settings: Settings) -
     upload(settings, b"A\n", told)
     assert seen == [1]
     assert told.urls == [f"{wb.upload_url}{wb.requests[1].path}"] == [told.kept[0].upload_url]
-    assert told.events == ["created", "half", "settled"]
+    assert told.events == ["unsettled", "half", "settled"]
 
 
 def test_warnings_are_told(wb: Sandbox) -> None:
@@ -250,13 +251,14 @@ def test_failing_hook_is_not_taken(wb: Sandbox, hook: str, readable: bool) -> No
     assert "answered 500" in str(error)
     assert "The Step does not have it" in str(error)
     assert step.files == []
-    assert told.events.count("created") == told.events.count("settled") == 4
+    assert len({kept.upload_url for kept in told.kept}) == told.events.count("settled") == 4
+    assert told.kept[-1].finish_failed
     assert paths(wb).count("PATCH 500") == 4
 
 
 def test_hook_that_comes_back_takes_the_next_round(wb: Sandbox, settings: Settings) -> None:
     wb.hook, wb.hook_retry_seconds = "down", 0
-    told = Told(then=lambda: len(told.kept) == 3 and setattr(wb, "hook", "ok"))
+    told = Told(then=lambda: len(told.urls) == 3 and setattr(wb, "hook", "ok"))
     result = upload(settings, b"A\n1\n", told)
     assert contents(wb) == [b"A\n1\n"]
     assert (result.attempts, result.bytes_sent, result.duplicate_possible) == (3, 12, False)
@@ -286,7 +288,7 @@ def test_undecided_is_uploaded_once_more_and_told(wb: Sandbox) -> None:
     wb.hook, wb.hook_retry_seconds = "store-then-500", 0
     step = wb.private_step
     settings = Settings.from_fields(step.create_file_url, step.api_token or "")
-    told = Told(then=lambda: len(told.kept) == 2 and setattr(wb, "hook", "ok"))
+    told = Told(then=lambda: len(told.urls) == 2 and setattr(wb, "hook", "ok"))
     result = upload(settings, b"A\n1\n", told)
     assert result.duplicate_possible
     assert result.attempts == 2
@@ -376,7 +378,7 @@ def test_forgotten_upload_is_made_again_from_zero(wb: Sandbox, settings: Setting
     result = upload(settings, b"A\n1\n", told)
     assert contents(wb) == [b"A\n1\n"]
     assert (result.attempts, result.duplicate_possible) == (2, False)
-    assert told.events == ["created", "half", "settled", "created", "settled"]
+    assert told.events == ["unsettled", "half", "settled", "unsettled", "settled"]
 
 
 def test_upload_forgotten_in_mid_body_is_made_again(wb: Sandbox, settings: Settings) -> None:
@@ -540,7 +542,7 @@ def test_earlier_trys_upload_that_is_gone_is_made_again(wb: Sandbox, settings: S
     assert len(wb.step.files) == 1
     assert (result.attempts, result.resumed_from, result.duplicate_possible) == (1, 0, False)
     assert "The server no longer has the upload of the earlier try: starting over." in told.log
-    assert told.events == ["settled", "created", "half", "settled"]
+    assert told.events == ["settled", "unsettled", "half", "settled"]
 
 
 def test_earlier_trys_upload_of_another_size_is_made_again(wb: Sandbox, settings: Settings) -> None:
@@ -559,13 +561,53 @@ def test_earlier_trys_accepted_upload_is_not_made_again(wb: Sandbox, settings: S
     assert datetime.fromisoformat(result.not_before) <= datetime.fromisoformat(wb.step.files[0].created_at)
 
 
-def test_earlier_trys_refused_upload_is_made_again(wb: Sandbox, settings: Settings) -> None:
-    told = Told(then=wb.step.disable_api)
-    failing(errors.ApiDisabledError, settings, b"A\n1\n", told)
-    wb.step.enable_api()
-    upload(settings, b"A\n1\n", later := Told(), kept=told.kept[0])
-    assert contents(wb) == [b"A\n1\n"]
-    assert "Workbench did not take it." in later.log
+@pytest.mark.parametrize("deleted", [True, False])
+def test_earlier_trys_refused_upload_is_made_again(deleted: bool) -> None:
+    def refuse(call: Call) -> None:
+        call.keep()
+        body = b'{"error":{"code":"step-has-no-api-token"}}'
+        call.answer("403 Forbidden", body, TUS, f"Upload-Offset: {call.server.size}")
+
+    with Workbench() as server:
+        server.script["PATCH"] = [refuse]
+        if not deleted:
+            server.script["DELETE"] = [says("500 Internal Server Error"), ...]
+        failing(errors.ApiDisabledError, server.settings, b"A\n1\n", told := Told())
+        upload(server.settings, b"A\n1\n", later := Told(), kept=told.kept[0])
+        assert [content for *_, content in server.files] == [b"A\n1\n"]
+        assert server.created == 2
+    assert ("no longer has the upload" if deleted else "Workbench did not take it.") in later.log
+
+
+def test_earlier_trys_failed_finish_is_remembered() -> None:
+    """The killed try saw a 5xx at the finish: then a moved object is no proof."""
+
+    def fail(call: Call) -> None:
+        call.keep()
+        call.server.finished = True  # as if the object were gone
+        call.answer("500 Internal Server Error", b"pre-finish hook failed\n", TUS, f"Upload-Offset: {call.server.size}")
+
+    with Workbench() as server:
+        server.script["PATCH"] = [fail]
+        control = Control()
+        saved: list[str] = []
+
+        def save(kept: Kept) -> None:
+            saved.append(json.dumps(kept.as_dict()))
+            if kept.finish_failed:
+                control.stop()
+
+        with pytest.raises(errors.UploadStoppedError):
+            upload_file(
+                server.settings,
+                b"A\n1\n",
+                filename="a.csv",
+                listener=Listener(unsettled=save),
+                patience=QUICK,
+                control=control,
+            )
+        result = upload(server.settings, b"A\n1\n", kept=Kept.from_dict(json.loads(saved[-1])))
+        assert (result.attempts, result.duplicate_possible) == (1, True)
 
 
 def test_earlier_trys_upload_that_cannot_be_asked_for_claims_nothing(wb: Sandbox) -> None:

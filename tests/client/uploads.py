@@ -14,11 +14,12 @@ import pytest
 from client_servers import Peer, Wire
 
 from airflow_provider_workbench.client import errors
+from airflow_provider_workbench.client.listener import Kept, Listener
 from airflow_provider_workbench.client.patience import Patience
 from airflow_provider_workbench.client.settings import Settings
-from airflow_provider_workbench.client.upload import Kept, Listener, UploadResult, upload_file
+from airflow_provider_workbench.client.upload import UploadResult, upload_file
 
-QUICK = Patience(first_pause=0.01, longest_pause=0.04, lock=1, source=0.5, grace=0.05, look=0.02)
+QUICK = Patience(first_pause=0.01, longest_pause=0.04, round_pause=0.01, lock=1, source=0.5, grace=0.05, look=0.02)
 TOKEN = "t0ken-of-the-step"
 SECRET = "s3cret"
 TUS = "Tus-Resumable: 1.0.0"
@@ -47,7 +48,7 @@ class Told:
     @property
     def listener(self) -> Listener:
         return Listener(
-            self._progress, self.lines.append, self.warnings.append, self._secret, self._created, self._settled
+            self._progress, self.lines.append, self.warnings.append, self._secret, self._unsettled, self._settled
         )
 
     def _progress(self, sent: int, size: int) -> None:
@@ -59,10 +60,11 @@ class Told:
     def _secret(self, url: str) -> None:
         self.urls.append(url)
 
-    def _created(self, kept: Kept) -> None:
-        self.events.append("created")
+    def _unsettled(self, kept: Kept) -> None:
+        self.events.append("unsettled")
         self.kept.append(kept)
-        self.then()
+        if not kept.finish_failed:
+            self.then()
 
     def _settled(self) -> None:
         self.events.append("settled")

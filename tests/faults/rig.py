@@ -14,13 +14,16 @@ from fault_proxy import FaultProxy
 from fault_script import Fault
 from oracle import Outcome, judge, settle, watched
 
+from airflow_provider_workbench.client.listener import Listener
 from airflow_provider_workbench.client.patience import Patience
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.sources import Source
-from airflow_provider_workbench.client.upload import Listener, UploadResult, upload_file
+from airflow_provider_workbench.client.upload import UploadResult, upload_file
 from airflow_provider_workbench.sandbox import Sandbox, Step
 
-IMPATIENT = Patience(first_pause=0.03, longest_pause=0.3, lock=20.0, source=0.4, grace=0.25, look=0.05)
+IMPATIENT = Patience(
+    first_pause=0.03, longest_pause=0.3, round_pause=0.03, lock=20.0, source=0.4, grace=0.25, look=0.05
+)
 LIMITS = {"connect_timeout": 2, "stall_timeout": 4, "finish_timeout": 8, "retry_budget": 20}
 HANGING_SECONDS = 90.0
 
@@ -63,6 +66,7 @@ class Rig:
         patience: Patience = IMPATIENT,
         chunk_size: int | None = None,
         settings: Settings | None = None,
+        known: frozenset[str] | None = None,
         **extra: Any,
     ) -> Outcome:
         """Upload through the proxy and judge the claim.
@@ -72,6 +76,7 @@ class Rig:
         :param delivered: Files of that name that somebody else delivers meanwhile
         :param during: called with the offset as it grows
         :param settings: made before something was changed
+        :param known: uuids of the Files that the client has seen in the Step
         :param extra: of the connection; see :data:`LIMITS`
         """
         step = step or self.wb.step
@@ -92,7 +97,13 @@ class Rig:
                 secret=outcome.secrets.append,
             )
             return upload_file(
-                settings, what, filename=filename, chunk_size=chunk_size, listener=listener, patience=patience
+                settings,
+                what,
+                filename=filename,
+                chunk_size=chunk_size,
+                known=known,
+                listener=listener,
+                patience=patience,
             )
 
         outcome = self.outcome = watched(run, HANGING_SECONDS)
@@ -121,3 +132,14 @@ class Rig:
 
 def impatient(**changes: float) -> Patience:
     return dataclasses.replace(IMPATIENT, **changes)
+
+
+def once(offset: int, act: Callable[[], object]) -> Callable[[int], None]:
+    """Do something when the upload has come that far."""
+    left = [act]
+
+    def look(at: int) -> None:
+        if at >= offset and left:
+            left.pop()()
+
+    return look

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fault_script import Fault
-from rig import Rig, impatient
+from rig import Rig, impatient, once
 
 from airflow_provider_workbench.client import errors
 
@@ -25,17 +25,6 @@ HALF = len(CONTENT) // 2
 def page(status: int, **more: Any) -> Fault:
     """A proxy's page instead of the upload host's answer to PATCH."""
     return Fault("answer", **{"host": "upload", "method": "PATCH", "status": status, **more})
-
-
-def once(offset: int, act: Callable[[], object]) -> Callable[[int], None]:
-    """Do something when the upload has come that far."""
-    left = [act]
-
-    def look(at: int) -> None:
-        if at >= offset and left:
-            left.pop()()
-
-    return look
 
 
 def creations(rig: Rig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -66,24 +67,51 @@ def test_answer_that_does_not_come_in_time_is_no_failure(rig: Rig, which: str) -
     assert rig.files(step) == 1
 
 
+def expire_once_it_is_taken(step: Step, rig: Rig) -> None:
+    before = len(step.files)
+    while len(step.files) == before:
+        time.sleep(0.001)
+    rig.wb.forget_uploads()
+
+
+LATE_HEAD = Fault("stall", method="HEAD", seconds=0.5)
+
+
 @lossy
 @pytest.mark.parametrize("which", STEPS)
-def test_accepted_upload_that_expired_before_its_evidence_was_seen(rig: Rig, which: str, loss: Fault) -> None:
+def test_accepted_upload_that_expired_before_its_evidence_was_seen_may_be_a_duplicate(
+    rig: Rig, which: str, loss: Fault
+) -> None:
+    """So soon after create-file, the Step's File may be one that was there before."""
     step, extra = readable_or_not(rig, which)
-
-    def expire() -> None:
-        while not step.files:
-            pass
-        rig.wb.forget_uploads()
-
-    thread = threading.Thread(target=expire)
+    thread = threading.Thread(target=expire_once_it_is_taken, args=(step, rig))
     thread.start()
-    late = Fault("stall", method="HEAD", seconds=0.5)
-    outcome = rig.upload(CONTENT, loss, late, step=step, **extra)
+    outcome = rig.upload(CONTENT, loss, LATE_HEAD, step=step, **extra)
     thread.join(5)
     assert outcome.result
-    if which != "private_step":
-        assert rig.files(step) == 1
+    assert (rig.files(step), outcome.result.duplicate_possible) == (2, True)
+
+
+@pytest.mark.parametrize("loss", [LOSSES["lost answer"], LOSSES["502 in its place"]], ids=["lost", "502"])
+def test_accepted_upload_that_expired_is_told_by_a_file_that_is_surely_new(rig: Rig, loss: Fault) -> None:
+    rig.wb.hook_delay = 4
+    thread = threading.Thread(target=expire_once_it_is_taken, args=(rig.wb.step, rig))
+    thread.start()
+    outcome = rig.upload(CONTENT, loss, LATE_HEAD)
+    thread.join(5)
+    assert outcome.result
+    assert (rig.files(), outcome.result.duplicate_possible) == (1, False)
+
+
+def test_accepted_upload_that_expired_is_told_by_what_the_step_had_before(rig: Rig) -> None:
+    rig.upload(CONTENT)
+    known = frozenset(file.uuid for file in rig.wb.step.files)
+    thread = threading.Thread(target=expire_once_it_is_taken, args=(rig.wb.step, rig))
+    thread.start()
+    outcome = rig.upload(CONTENT, LOSSES["lost answer"], LATE_HEAD, known=known)
+    thread.join(5)
+    assert outcome.result
+    assert (rig.files(), outcome.result.duplicate_possible) == (2, False)
 
 
 def test_upload_that_expired_before_it_was_taken_begins_anew(rig: Rig) -> None:
@@ -101,6 +129,11 @@ def test_unknown_outcome_where_get_is_not_routed(rig: Rig, which: str, status: i
     step, extra = readable_or_not(rig, which)
     unrouted = Fault("answer", host="upload", method="GET", status=status, times=None)
     outcome = rig.upload(CONTENT, Fault("lose", method="PATCH"), unrouted, step=step, **extra)
+    assert outcome.result
+    # a File of the first seconds may have been there before
+    assert outcome.result.duplicate_possible
+    known = frozenset(file.uuid for file in step.files)
+    outcome = rig.upload(CONTENT, Fault("lose", method="PATCH"), unrouted, step=step, known=known, **extra)
     assert outcome.result
     assert outcome.result.duplicate_possible == (which == "private_step")
 
@@ -212,6 +245,7 @@ def test_file_that_was_there_before_is_no_evidence_when_the_upload_is_gone(rig: 
     recovery.start()
     outcome = rig.upload(CONTENT, Fault("cut", method="PATCH"), step=step, **extra)
     assert outcome.result
+    assert rig.files(step) >= 2
 
 
 # ---- a hook that fails for a while, or half-way

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from fault_script import Fault
-from rig import Rig, impatient
+from rig import Rig, impatient, once
 
 from airflow_provider_workbench.client import errors
 from airflow_provider_workbench.client.sources import PathSource, Reader
@@ -26,17 +26,6 @@ def path(tmp_path: Path) -> Path:
     path.write_bytes(OLD)
     time.sleep(0.02)  # past the file system's clock tick
     return path
-
-
-def once(offset: int, act: Callable[[], object]) -> Callable[[int], None]:
-    """Do something when the upload has come that far."""
-    left = [act]
-
-    def look(at: int) -> None:
-        if at >= offset and left:
-            left.pop()()
-
-    return look
 
 
 def rewrite(path: Path) -> None:

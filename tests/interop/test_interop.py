@@ -17,15 +17,16 @@ from fault_script import Fault
 from tus_servers import Frontend, TusServer, frontend
 
 from airflow_provider_workbench.client import errors
+from airflow_provider_workbench.client.listener import Listener
 from airflow_provider_workbench.client.patience import Patience
 from airflow_provider_workbench.client.settings import Settings
-from airflow_provider_workbench.client.upload import Listener, UploadResult, upload_file
+from airflow_provider_workbench.client.upload import UploadResult, upload_file
 
 pytestmark = pytest.mark.long
 
 MIB = 1024 * 1024
 CONTENT = os.urandom(12 * MIB)  # more than the sockets hold
-IMPATIENT = Patience(first_pause=0.05, longest_pause=0.3, lock=20, source=1, grace=0.2, look=0.1)
+IMPATIENT = Patience(first_pause=0.05, longest_pause=0.3, round_pause=0.05, lock=20, source=1, grace=0.2, look=0.1)
 
 
 @dataclass
