@@ -1,0 +1,67 @@
+"""The triggers that ``waiting.py`` compares. They run in a real triggerer and note when they run and when they fire."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from functools import cache
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_workbench.triggers.workbench import WorkbenchFileTrigger
+
+POLL_SECONDS = 5.0
+
+
+@cache
+def _notes() -> int:
+    return os.open(os.environ["BENCHMARK_NOTES"], os.O_WRONLY | os.O_APPEND)
+
+
+def note(what: str, conn_id: str) -> None:
+    """One short write is atomic, and takes some microseconds."""
+    os.write(_notes(), f"{what} {conn_id} {time.time_ns()}\n".encode())
+
+
+class _Timed(BaseTrigger):
+    workbench_conn_id: str
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        _, kwargs = super().serialize()
+        return f"timed_triggers.{type(self).__name__}", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        note("runs", self.workbench_conn_id)
+        async for event in super().run():
+            note(event.payload["state"], self.workbench_conn_id)
+            yield event
+
+
+class Pushed(_Timed, WorkbenchFileTrigger):
+    """Ours."""
+
+
+class Poller(_Timed, WorkbenchFileTrigger):
+    """What most sensors do: each reads the page every few seconds, over a connection of its own."""
+
+    async def _wait(self) -> dict[str, Any]:
+        from airflow_provider_workbench.client.async_session import AsyncSession
+        from airflow_provider_workbench.client.waiting import Wanted, judge
+        from airflow_provider_workbench.hooks.workbench import WorkbenchHook
+
+        wanted = Wanted.from_dict(self.wanted)
+        async with AsyncSession(await WorkbenchHook(self.workbench_conn_id).aget_settings()) as session:
+            while (verdict := judge(await session.read_step(), wanted)).state == "waiting":
+                await asyncio.sleep(POLL_SECONDS)
+            return verdict.as_dict()
+
+
+class Idle(_Timed, WorkbenchFileTrigger):
+    """Does nothing: what Airflow itself needs for a trigger."""
+
+    async def _wait(self) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
