@@ -5,8 +5,9 @@ PYTHON ?= python3
 PY := .venv/bin/python
 DAG ?= example_workbench_upload
 PYTEST_ARGS ?=
+FAULT_RUNS ?= 500
 
-.PHONY: test test-all test-faults test-interop test-2.11 test-3.1 lint format coverage demo constraints clean
+.PHONY: test test-all test-faults test-scripted test-interop test-2.11 test-3.1 lint format coverage demo constraints clean
 
 test: .venv/.ready                       ## the tests, on Airflow 3.3.2
 	$(PY) -m coverage run -m pytest $(PYTEST_ARGS)
@@ -16,12 +17,15 @@ test-all: test test-3.1 test-2.11        ## also on the other supported Airflows
 test-3.1 test-2.11: test-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest $(PYTEST_ARGS)
 
-test-faults: .venv/.ready                ## every scripted fault, and 500 random schedules of them
-	FAULT_RUNS=500 $(PY) -m pytest tests/faults -m '' $(PYTEST_ARGS)
+test-faults: .venv/.ready                ## every scripted fault, and FAULT_RUNS random schedules of them
+	FAULT_RUNS=$(FAULT_RUNS) $(PY) -m pytest tests/faults -m '' $(PYTEST_ARGS)
 
-test-interop: .venv/.ready               ## against TUS servers that we did not write; needs node, tuspyserver and tussi
+test-scripted: .venv/.ready              ## the scripted faults that `make test` leaves out
+	$(PY) -m pytest tests/faults -m long $(PYTEST_ARGS)
+
+test-interop: .venv/.ready               ## against TUS servers that we did not write; needs node >= 20.19 and npm
 	npm install --prefix tests/interop --no-package-lock --no-audit --no-fund
-	$(PY) -m pytest tests/interop -m '' $(PYTEST_ARGS)
+	INTEROP_REQUIRED=1 $(PY) -m pytest tests/interop -m '' $(PYTEST_ARGS)
 
 lint: .venv/.ready
 	$(PY) -m ruff check .
@@ -53,8 +57,9 @@ demo: .venv/.ready
 		-c $(filter constraints%,$^) --build-constraints $(filter constraints%,$^) -e '.[sandbox,dev]'
 	@touch $@
 
-# Pin anew what the tests run with.
-COMPILE = printf 'uv\nhatchling\neditables\napache-airflow==%s\n' $(1) | $(PY) -m uv pip compile --quiet --upgrade \
+# Pin anew what the tests run with; with UPGRADE= only what has no pin yet.
+UPGRADE ?= --upgrade
+COMPILE = printf 'uv\nhatchling\neditables\napache-airflow==%s\n' $(1) | $(PY) -m uv pip compile --quiet $(UPGRADE) \
 	--universal --python-version 3.11 --extra sandbox --extra dev pyproject.toml - \
 	--no-header --no-annotate --no-emit-index-url --output-file $(2)
 

@@ -295,12 +295,12 @@ class _Upload:
         last = self._failed_rounds[finding] >= _ROUNDS
         if finding is Finding.UNDECIDED:
             if self._duplicate_possible:
-                raise OutcomeUnknownError(_UNKNOWN.format(why=said))
+                raise OutcomeUnknownError(_UNKNOWN.format(sent=_SENT if self._source.size else "", why=said))
             self._duplicate_possible = True
         elif last and finding is None:
             raise UploadGoneError(f"{said} The server has lost the upload {_ROUNDS} times.{NOTHING}")
         elif last and self._duplicate_possible:
-            raise OutcomeUnknownError(_UNKNOWN.format(why=said))
+            raise OutcomeUnknownError(_UNKNOWN.format(sent=_SENT if self._source.size else "", why=said))
         elif last:
             raise UploadNotTakenError(_NOT_TAKEN.format(why=said))
         asked = min(self._asked_to_wait, self._job.settings.retry_budget)
@@ -379,8 +379,9 @@ class _Upload:
 _EARLIER = (
     " Before that, all bytes were sent once, and Workbench did not confirm the File: the Step may or may not have it."
 )
+_SENT = "All bytes were sent, but "
 _UNKNOWN = (
-    "All bytes were sent, but Workbench did not confirm the File: {why} The Step may or may not have it. "
+    "{sent}Workbench did not confirm the File: {why} The Step may or may not have it. "
     "Another try uploads it again, and the Step may then have it twice."
 )
 _NOT_TAKEN = (

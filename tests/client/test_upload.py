@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -822,49 +820,3 @@ def test_not_before_is_no_later_than_the_file(wb: Sandbox, settings: Settings) -
             result = upload(settings, content, session=session)
             not_before, created = map(datetime.fromisoformat, (result.not_before, wb.step.files[0].created_at))
             assert timedelta(0) < created - not_before < timedelta(seconds=4)
-
-
-# ---- memory
-
-
-def test_memory_does_not_grow_with_the_file_nor_with_cuts(wb: Sandbox, tmp_path: Path) -> None:
-    # no .csv: the sandbox would render it
-    size = 200 * 2**20
-    with (tmp_path / "sparse.bin").open("wb") as file:
-        file.truncate(size)
-    code = """
-import resource, sys
-from airflow_provider_workbench.client.settings import Settings
-from airflow_provider_workbench.client.upload import upload_file
-settings = Settings.from_fields(*sys.argv[1:3])
-used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-upload_file(settings, b"x" * 3_000_000, filename="warm-up.csv")
-before = used()
-result = upload_file(settings, sys.argv[3])
-print(used() - before, result.bytes_sent)
-"""
-    ended = threading.Event()
-
-    def cut() -> None:
-        for share in range(1, 11):
-            while not ended.is_set() and _arrived(wb) < share * size // 11:
-                time.sleep(0.002)
-            wb.restart_tusd()
-
-    thread = threading.Thread(target=cut)
-    thread.start()
-    arguments = [wb.step.create_file_url, wb.step.api_token or "", str(tmp_path / "sparse.bin")]
-    try:
-        done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
-    finally:
-        ended.set()
-        thread.join()
-    grown, sent = map(int, done.stdout.split())
-    assert grown < 24
-    assert sent < size * 1.3
-    assert sum(request.method == "PATCH" and request.status is None for request in wb.requests) >= 5
-    assert wb.step.files[0].size == size
-
-
-def _arrived(wb: Sandbox) -> int:
-    return sum(request.body_bytes for request in wb.requests if request.method == "PATCH")

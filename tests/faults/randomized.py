@@ -26,6 +26,8 @@ PATIENCE = impatient(first_pause=0.02, longest_pause=0.2)
 CREATE_STATUSES = (200, 408, 429, 500, 502, 503, 504)
 """What a proxy in trouble says instead of the frontend; others mean that the Create-file URL is wrong."""
 STATUSES = (*CREATE_STATUSES, 204, 400, 403, 404, 409, 423)
+EMPTY_ROUNDS = 4
+"""So many create-file requests does an empty file get that surely did not deliver it; for others ``retry_budget``."""
 
 
 @dataclass
@@ -60,7 +62,13 @@ class Plan:
     @property
     def survivable(self) -> bool:
         """Whether it should end in success: nothing in it lasts, and where it is unsure the Step can be read."""
-        return self.readable and not any(event.name in ("reset token", "rewrite file") for event in self.events)
+        lasting = any(event.name in ("reset token", "rewrite file") for event in self.events)
+        return self.readable and not lasting and (self.size > 0 or self._kept_back() < EMPTY_ROUNDS)
+
+    def _kept_back(self) -> int:
+        """How many create-file requests never arrive, since a proxy answers in the frontend's place (seed 1372)."""
+        posts = [fault for fault in self.faults if (fault.host, fault.method) == ("frontend", "POST")]
+        return sum(fault.times or 0 for fault in posts if fault.do == "answer" and fault.when != "after")
 
     def __str__(self) -> str:
         default = vars(Fault())

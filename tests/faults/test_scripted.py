@@ -140,7 +140,7 @@ def test_restarted_upload_host_goes_on_where_it_was(rig: Rig) -> None:
     assert outcome.result.attempts == 1
 
 
-@pytest.mark.parametrize("hold", [1.0, 4.0])
+@pytest.mark.parametrize("hold", [1.0, 3.0])
 def test_lock_of_a_half_open_connection_is_waited_for(rig: Rig, hold: float) -> None:
     rig.wb.idle_limit = 60
     outcome = rig.upload(
@@ -158,7 +158,7 @@ def test_lock_of_a_half_open_connection_is_waited_for(rig: Rig, hold: float) -> 
 
 def test_lock_that_is_never_given_up_is_an_error(rig: Rig) -> None:
     rig.wb.idle_limit = 60
-    fault = Fault("cut", method="PATCH", at=MIB // 2, hold=6)
+    fault = Fault("cut", method="PATCH", at=MIB // 2, hold=4)
     outcome = rig.upload(CONTENT, fault, chunk_size=MIB, retry_budget=1, patience=impatient(lock=2))
     assert type(outcome.error) is errors.UploadInterruptedError
     assert "locked" in str(outcome.error)
@@ -179,7 +179,7 @@ def test_short_stall_is_no_trouble(rig: Rig) -> None:
 
 def test_long_stall_while_sending_is_cut(rig: Rig) -> None:
     content = os.urandom(16 * MIB)  # more than the sockets take
-    fault = Fault("stall", method="PATCH", at=HALF, seconds=4)
+    fault = Fault("stall", method="PATCH", at=HALF, seconds=2.5)
     outcome = rig.upload(content, fault, stall_timeout=1, connect_timeout=30)
     assert outcome.result
     # it asked again while the stalled connection still held the lock

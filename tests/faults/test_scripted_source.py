@@ -111,7 +111,9 @@ def test_replaced_path_leaves_the_version_that_was_opened(rig: Rig, path: Path) 
 
 
 def test_removed_path_leaves_the_version_that_was_opened(rig: Rig, path: Path) -> None:
-    assert rig.upload(path, Fault("cut", method="PATCH", at=EDGE), content=OLD, during=once(1, path.unlink)).result
+    outcome = rig.upload(path, Fault("cut", method="PATCH", at=EDGE), content=OLD, during=once(1, path.unlink))
+    assert outcome.result
+    assert any("replaced" in line for line in (*outcome.log, *outcome.warnings))
 
 
 def test_new_link_to_the_file_is_no_change(rig: Rig, path: Path) -> None:

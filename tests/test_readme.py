@@ -1,0 +1,39 @@
+"""What the README promises is held by tests: each line of its fault table names some, and they exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+HEADING = "\n### What can happen on the way, and what the provider does\n"
+
+
+def fault_section() -> str:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition(HEADING)[2]
+    return re.split(r"^##", section, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def named_by_line() -> dict[int, list[str]]:
+    """The tests that a line's item in the list below the table names, as ``path::name``, by the line's number."""
+    items = re.findall(r"^(\d+)\. (.+(?:\n   .+)*)", fault_section(), flags=re.MULTILINE)
+    return {int(number): re.findall(r"`([^`]+)`", item) for number, item in items}
+
+
+def exists(test: str) -> bool:
+    path, _, name = test.partition("::")
+    if not (ROOT / path).is_file():
+        return False
+    module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    functions = (node for node in module.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return name.startswith("test_") and name in {function.name for function in functions}
+
+
+def test_every_line_of_the_fault_table_names_tests_that_exist() -> None:
+    lines = [int(number) for number in re.findall(r"^\| (\d+) \|", fault_section(), flags=re.MULTILINE)]
+    tests = named_by_line()
+    assert lines
+    assert list(tests) == lines == list(range(1, len(lines) + 1))
+    assert all(tests.values())
+    assert [test for names in tests.values() for test in names if not exists(test)] == []
