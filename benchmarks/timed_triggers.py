@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -21,22 +22,22 @@ def _notes() -> int:
     return os.open(os.environ["BENCHMARK_NOTES"], os.O_WRONLY | os.O_APPEND)
 
 
-def note(what: str, conn_id: str) -> None:
+def note(what: str, name: str) -> None:
     """One short write is atomic, and takes some microseconds."""
-    os.write(_notes(), f"{what} {conn_id} {time.time_ns()}\n".encode())
+    os.write(_notes(), f"{what} {name} {time.time_ns()}\n".encode())
 
 
 class _Timed(BaseTrigger):
-    workbench_conn_id: str
+    wanted: dict[str, Any]
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         _, kwargs = super().serialize()
         return f"timed_triggers.{type(self).__name__}", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        note("runs", self.workbench_conn_id)
+        note("runs", self.wanted["name"])
         async for event in super().run():
-            note(event.payload["state"], self.workbench_conn_id)
+            note(event.payload["state"], self.wanted["name"])
             yield event
 
 
@@ -65,3 +66,12 @@ class Idle(_Timed, WorkbenchFileTrigger):
     async def _wait(self) -> dict[str, Any]:
         await asyncio.Event().wait()
         return {}
+
+
+class Clock(_Timed, WorkbenchFileTrigger):
+    """Fires at its deadline: how fast Airflow itself takes many events of one moment."""
+
+    async def _wait(self) -> dict[str, Any]:
+        left = datetime.fromisoformat(self.deadline) - datetime.now(UTC)
+        await asyncio.sleep(left.total_seconds())
+        return {"state": "seen"}

@@ -1,8 +1,9 @@
 """1,000 triggers that wait for a File, in a real triggerer: reaction, sockets, requests, memory, idle CPU.
 
 Ours (one websocket per Workflow) beside a poller (one page GET per waiter every 5 s) and triggers that do nothing (what
-Airflow itself costs). The reaction is counted from the File's ``createdAt``, which the sandbox takes just before it
-pushes, to the trigger's event. Run it with ``make bench-waiting``.
+Airflow itself costs). Each waits for a File of its own, and Files come one at a time; then all wait for the same File,
+beside triggers that all fire at the same moment of the clock. The reaction is counted from the File's ``createdAt``,
+which the sandbox takes just before it pushes, to the trigger's event. Run it with ``make bench-waiting``.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from airflow_provider_workbench.sandbox import Sandbox, Step  # noqa: E402
 
 WAITERS = int(os.environ.get("WAITERS", "1000"))
 IDLE_SECONDS = 20.0
-START_SECONDS = 120.0
-FIRE_SECONDS = 60.0
+LIMIT_SECONDS = 180.0
+FILES = 100
+# a Step keeps 30, and a poller looks late
+FILES_FOR_POLLERS = 20
 
 
 @dataclass
@@ -62,19 +65,23 @@ class Seen:
         return f"{1000 * statistics.quantiles(self.reactions, n=100, method='inclusive')[percent - 1]:.0f} ms"
 
 
+@dataclass
+class Waiter:
+    """A trigger: which connection it uses, and which File it waits for."""
+
+    conn_id: str
+    name: str
+
+
 def measure(home: Path, wb: Sandbox, kind: str, waiters: int, workflows: int) -> Seen:
-    """Let ``waiters`` triggers wait on Steps of ``workflows`` Workflows, idle, and fire."""
-    wb.reset()
-    steps = {}
-    for number in range(workflows):
-        steps[f"wb_{number}"] = wb.add_workflow(f"Workflow {number}", public=True).add_step()
-    notes = home / "notes"
-    notes.write_text("")
-    _insert(kind, [f"wb_{number % workflows}" for number in range(waiters)])
+    """Let ``waiters`` triggers wait on Steps of ``workflows`` Workflows, each for its own File."""
+    steps = _make_steps(wb, workflows)
+    all_waiters = [Waiter(f"wb_{number % workflows}", f"{number}.csv") for number in range(waiters)]
+    notes = _defer(home, kind, all_waiters)
     with _triggerer(home, notes, steps) as runner:
-        _wait_for(notes, "runs", waiters, START_SECONDS)
+        _wait_for(notes, "runs", waiters)
         sockets = workflows if kind == "Pushed" else 0
-        _until(lambda: wb.open_websockets == sockets, START_SECONDS)
+        _until(lambda: wb.open_websockets == sockets)
         time.sleep(5)
         seen = Seen(memory=runner.memory_info().rss, sockets=wb.open_websockets)
         if waiters == 1:
@@ -86,45 +93,104 @@ def measure(home: Path, wb: Sandbox, kind: str, waiters: int, workflows: int) ->
         seen.cpu = (_cpu_seconds(runner) - before) / idle
         seen.requests = len(wb.requests) / idle
         if kind != "Idle":
-            for step in steps.values():
-                upload_file(
-                    Settings.from_fields(step.create_file_url, step.api_token or ""), b"a\n1\n", filename="a.csv"
-                )
-            _wait_for(notes, "seen", waiters, FIRE_SECONDS)
-            seen.reactions = tuple(sorted(_reactions(notes, steps)))
+            count = min(FILES_FOR_POLLERS if kind == "Poller" else FILES, waiters)
+            chosen = [all_waiters[number * waiters // count] for number in range(count)]
+            came = {}
+            for done, waiter in enumerate(chosen, 1):
+                step = steps[waiter.conn_id]
+                _upload(step, waiter.name)
+                came[waiter.name] = datetime.fromisoformat(step.files[0].created_at).timestamp()
+                if kind == "Pushed":
+                    _wait_for(notes, "seen", done)
+            _wait_for(notes, "seen", count)
+            seen.reactions = _reactions(notes, came)
         return seen
 
 
-def _insert(kind: str, conn_ids: list[str]) -> None:
-    """Rows as a deferred task leaves them, but tied to an asset: that keeps a trigger alive without a task."""
-    from airflow.models.asset import AssetModel, AssetWatcherModel
+def measure_burst(home: Path, wb: Sandbox, kind: str) -> Seen:
+    """Let all wait for the same File, or for the same moment."""
+    steps = _make_steps(wb, 1)
+    moment = datetime.now(UTC) + timedelta(seconds=60)
+    notes = _defer(home, kind, [Waiter("wb_0", "a.csv")] * WAITERS, moment if kind == "Clock" else None)
+    with _triggerer(home, notes, steps) as runner:
+        _wait_for(notes, "runs", WAITERS)
+        time.sleep(5)
+        if kind != "Clock":
+            _upload(steps["wb_0"], "a.csv")
+            moment = datetime.fromisoformat(steps["wb_0"].files[0].created_at)
+        _wait_for(notes, "seen", WAITERS)
+        return Seen(memory=runner.memory_info().rss, reactions=_reactions(notes, {"a.csv": moment.timestamp()}))
+
+
+def _make_steps(wb: Sandbox, workflows: int) -> dict[str, Step]:
+    wb.reset()
+    return {
+        f"wb_{number}": wb.add_workflow(f"Workflow {number}", public=True).add_step() for number in range(workflows)
+    }
+
+
+def _upload(step: Step, name: str) -> None:
+    upload_file(Settings.from_fields(step.create_file_url, step.api_token or ""), b"a\n1\n", filename=name)
+
+
+def _make_dag(home: Path) -> None:
+    """A DAG of one task, as a DAG processor would have put it into the database."""
+    (home / "dags" / "benchmark.py").write_text(
+        "from airflow.sdk import DAG\n"
+        "from airflow.providers.standard.operators.empty import EmptyOperator\n"
+        "with DAG('benchmark', schedule=None):\n"
+        "    EmptyOperator(task_id='waits')\n"
+    )
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    manager = DagBundlesManager()
+    manager.sync_bundles_to_db()
+    (bundle,) = manager.get_all_dag_bundles()
+    bundle.initialize()
+    bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
+    sync_bag_to_db(bag, bundle.name, bundle.version)
+
+
+def _defer(home: Path, kind: str, waiters: list[Waiter], moment: datetime | None = None) -> Path:
+    """Runs whose tasks wait on triggers, as if they had deferred. Returns where the triggers take notes."""
+    from airflow.models.dagbag import DBDagBag
+    from airflow.models.dagrun import DagRun
     from airflow.models.trigger import Trigger
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState, TaskInstanceState
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
-    deadline = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    now = datetime.now(UTC)
     with create_session() as session:
-        for model in (AssetWatcherModel, AssetModel, Trigger):
+        for model in (DagRun, Trigger):
             session.query(model).delete()
-        asset = AssetModel(name="benchmark", uri="benchmark", group="asset", extra={})
-        session.add(asset)
-        triggers = [
-            Trigger(
+    with create_session() as session:
+        dag = DBDagBag().get_latest_version_of_dag("benchmark", session=session)
+        for number, waiter in enumerate(waiters):
+            run = dag.create_dagrun(
+                run_id=f"manual__{now.isoformat()}__{number}",
+                logical_date=None,
+                run_after=now,
+                run_type=DagRunType.MANUAL,
+                triggered_by=DagRunTriggeredByType.TEST,
+                state=DagRunState.RUNNING,
+                session=session,
+            )
+            (ti,) = run.task_instances
+            ti.trigger = Trigger(
                 f"timed_triggers.{kind}",
                 {
-                    "workbench_conn_id": conn_id,
-                    "wanted": {"until": "selected", "name": "a.csv", "size": 4},
-                    "deadline": deadline,
+                    "workbench_conn_id": waiter.conn_id,
+                    "wanted": {"until": "listed", "name": waiter.name, "size": 4},
+                    "deadline": (moment or now + timedelta(hours=1)).isoformat(),
                     "poke_interval": 60.0,
                 },
             )
-            for conn_id in conn_ids
-        ]
-        session.add_all(triggers)
-        session.flush()
-        session.add_all(
-            AssetWatcherModel(name=f"watcher {trigger.id}", asset_id=asset.id, trigger_id=trigger.id)
-            for trigger in triggers
-        )
+            ti.state = TaskInstanceState.DEFERRED
+    notes = home / "notes"
+    notes.write_text("")
+    return notes
 
 
 @contextmanager
@@ -146,7 +212,7 @@ def _triggerer(home: Path, notes: Path, steps: dict[str, Step]) -> Iterator[psut
         )
     children: list[psutil.Process] = []
     try:
-        _wait_for(notes, "runs", 1, START_SECONDS)
+        _wait_for(notes, "runs", 1)
         children = psutil.Process(main.pid).children(recursive=True)
         yield max(children, key=lambda child: child.memory_info().rss)
     finally:
@@ -159,24 +225,21 @@ def _triggerer(home: Path, notes: Path, steps: dict[str, Step]) -> Iterator[psut
         main.wait()
 
 
-def _reactions(notes: Path, steps: dict[str, Step]) -> Iterator[float]:
-    pushed = {conn_id: datetime.fromisoformat(step.files[0].created_at).timestamp() for conn_id, step in steps.items()}
-    for line in notes.read_text().splitlines():
-        what, conn_id, moment = line.split()
-        if what == "seen":
-            yield int(moment) / 1e9 - pushed[conn_id]
+def _reactions(notes: Path, came: dict[str, float]) -> tuple[float, ...]:
+    lines = (line.split() for line in notes.read_text().splitlines())
+    return tuple(sorted(int(moment) / 1e9 - came[name] for what, name, moment in lines if what == "seen"))
 
 
-def _wait_for(notes: Path, what: str, count: int, seconds: float) -> None:
-    _until(lambda: Counter(line.split()[0] for line in notes.read_text().splitlines())[what] >= count, seconds)
+def _wait_for(notes: Path, what: str, count: int) -> None:
+    _until(lambda: Counter(line.split()[0] for line in notes.read_text().splitlines())[what] >= count)
 
 
-def _until(is_so: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
     while not is_so():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s")
-        time.sleep(0.2)
+            raise TimeoutError(f"not within {LIMIT_SECONDS:g} s")
+        time.sleep(0.05)
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -196,6 +259,7 @@ def main() -> None:
     )
     (home / "dags").mkdir()
     make_database(dict(os.environ))
+    _make_dag(home)
     table = Table(
         f"{WAITERS:,} waiting triggers in a real triggerer",
         "subject",
@@ -207,6 +271,7 @@ def main() -> None:
         "KB per trigger beyond the first",
         "idle CPU of a core",
     )
+    burst = Table(f"{WAITERS:,} triggers that fire at once", "subject", "first", "p50", "p99", "last")
     try:
         with Sandbox() as wb:
             for kind, name, workflows in (
@@ -227,9 +292,17 @@ def main() -> None:
                     f"{(seen.memory - first.memory) / (WAITERS - 1) / 1000:.1f}",
                     f"{100 * seen.cpu:.1f} %",
                 )
+            for kind, name in (
+                ("Pushed", "this provider, one File"),
+                ("Clock", "Airflow's own, one moment of the clock"),
+            ):
+                seen = measure_burst(home, wb, kind)
+                first_one, last = (f"{1000 * seen.reactions[index]:.0f} ms" for index in (0, -1))
+                burst.row(name, first_one, seen.percentile(50), seen.percentile(99), last)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     table.save("waiting")
+    burst.save("waiting-burst")
 
 
 if __name__ == "__main__":

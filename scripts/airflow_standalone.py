@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -75,6 +76,9 @@ class AirflowStandalone:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": _random_key(),
             "AIRFLOW__API_AUTH__JWT_SECRET": _random_key(),
+            # a killed triggerer's triggers are taken over after so many seconds
+            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
             **(env or {}),
         }
         self._wait_for = wait_for
@@ -109,6 +113,24 @@ class AirflowStandalone:
             self._launcher.stdin.close()  # the launcher ends everything when it sees this
             self._launcher.wait(timeout=30)
             self._launcher = None
+
+    def kill(self, component: str) -> None:
+        """End one of ``COMPONENTS``, and what it started, as a power cut would. It stays away until :meth:`start`."""
+        self._tell(f"kill {component}", lambda: not _running(self.home, component).exists())
+
+    def start(self, component: str) -> None:
+        """Start a component that was killed. It needs some ten seconds to be at work."""
+        self._tell(f"start {component}", _running(self.home, component).exists)
+
+    def _tell(self, order: str, is_done: Callable[[], bool]) -> None:
+        assert self._launcher is not None
+        assert self._launcher.stdin is not None
+        self._launcher.stdin.write(f"{order}\n".encode())
+        self._launcher.stdin.flush()
+        for _ in _until(20, pause=0.1):
+            if is_done():
+                return
+        raise TimeoutError(f"{order}: not done\n{self.log_tail()}")
 
     def log_tail(self, lines: int = 40) -> str:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
@@ -249,17 +271,31 @@ def _random_key() -> str:
 
 
 def _launch() -> None:
-    """Run the components until one of them ends or standard input closes, then end the whole session."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "airflow", *command],
-            stdin=subprocess.DEVNULL,
-            preexec_fn=partial(os.nice, nice),
-        )
-        for nice, *command in COMPONENTS
-    ]
-    while not select.select([sys.stdin], [], [], 0.5)[0] and all(each.poll() is None for each in started):
-        pass
+    """Run the components until one of them ends or standard input closes, then end the whole session.
+
+    Lines on standard input kill and start one: a component that was killed so is not one that ended.
+    """
+    home = Path(os.environ["AIRFLOW_HOME"])
+    commands = {command[0]: (nice, command) for nice, *command in COMPONENTS}
+    running = {name: _start(*command) for name, command in commands.items()}
+    started = list(running.values())
+    for name in running:
+        _running(home, name).touch()
+    while all(each.poll() is None for each in running.values()):
+        if not select.select([0], [], [], 0.5)[0]:
+            continue
+        if not (orders := os.read(0, 4096)):
+            break
+        for order, name in (line.split() for line in orders.decode().splitlines()):
+            if order == "kill":
+                killed = running.pop(name)
+                os.killpg(killed.pid, signal.SIGKILL)
+                killed.wait()
+                _running(home, name).unlink()
+            else:
+                running[name] = _start(*commands[name])
+                started.append(running[name])
+                _running(home, name).touch()
     # Airflow's tasks have process groups of their own: only the session holds all of them.
     for signum in (signal.SIGTERM, signal.SIGKILL):
         for pid in _session():
@@ -270,6 +306,20 @@ def _launch() -> None:
                 each.poll()
             if not _session():
                 return
+
+
+def _start(nice: int, command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "airflow", *command],
+        stdin=subprocess.DEVNULL,
+        preexec_fn=partial(os.nice, nice),
+        process_group=0,  # what it starts can be killed with it
+    )
+
+
+def _running(home: Path, name: str) -> Path:
+    """Is there while the component is meant to run."""
+    return home / f"{name}.running"
 
 
 def _session() -> list[int]:

@@ -55,3 +55,12 @@ def test_several_files_with_expand(run_example, workbench_sandbox):
     assert sorted(file.name for file in workbench_sandbox.step.files) == ["north.csv", "south.csv", "west.csv"]
     listed = {run.returned("wait_until_listed", index)["uuid"] for index in range(3)}
     assert listed == {file.uuid for file in workbench_sandbox.step.files}
+
+
+@pytest.mark.airflow
+def test_upload_wait_and_count_in_one_task(run_example, workbench_sandbox):
+    run = run_example("example_workbench_wait")
+    assert run.state == "success", run.log
+    (file,) = workbench_sandbox.step.files
+    output = run.returned("upload_and_wait")
+    assert (output["uuid"], output["file"]["n_rows"], output["file"]["n_columns"]) == (file.uuid, 3, 2)

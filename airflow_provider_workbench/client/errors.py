@@ -303,6 +303,16 @@ class FileSupersededError(WorkbenchError):
     """A later File took the place of the one that was waited for."""
 
 
+class UnexpectedTableError(WorkbenchError):
+    """The Step rendered the File, and its rows or columns are not as many as the DAG meant to deliver."""
+
+
+class WaitTimeoutError(WorkbenchError):
+    """The File was accepted, and the Step did not show it in time. A retry can wait on."""
+
+    retryable = True
+
+
 class WaitingFailedError(WorkbenchError):
     """Waiting ended for a reason that has nothing to do with Workbench."""
 

@@ -94,6 +94,16 @@ def page_request(settings: Settings) -> tuple[str, dict[str, str]]:
     return url, {}
 
 
+def websocket_request(settings: Settings) -> tuple[str, dict[str, str]]:
+    """URL (secret if there is a secret link) and headers to open the Workflow's websocket with.
+
+    The scheme stays http or https, which asks proxies on the way as for a page; with the page's last slash Workbench
+    answers 500 (protocol section 4).
+    """
+    url, headers = page_request(settings)
+    return url.removesuffix("/"), headers
+
+
 def redirect_within(answer: Answer, url: str) -> str | None:
     """Where a page's redirect leads, if that is a Workflow's page on the same host; else None."""
     if answer.status not in (301, 302, 303, 307, 308):
@@ -129,6 +139,18 @@ def step_of_page(answer: Answer, settings: Settings) -> Step:
 
     :raises WorkbenchError: as for :func:`read_step`
     """
+    steps = steps_of_page(answer, settings)
+    data = next((step for step in steps.values() if step.get("slug") == settings.endpoint.step_slug), None)
+    if data is None:
+        raise missing_step(settings.endpoint)
+    return parse_step(data)
+
+
+def steps_of_page(answer: Answer, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The complete JSON of every Step that a page's answer shows, by the Step's number.
+
+    :raises WorkbenchError: as for :func:`read_step`
+    """
     if answer.status != 200:
         raise _page_error(answer.status, settings)
     state = init_state(answer.text)
@@ -137,14 +159,15 @@ def step_of_page(answer: Answer, settings: Settings) -> Step:
             f"{_host(settings.endpoint)} answered with a page that is no Workflow's. Look at the proxies on the way."
         )
     steps = state.get("steps")
-    found = [step for step in steps.values() if isinstance(step, dict)] if isinstance(steps, dict) else []
-    data = next((step for step in found if step.get("slug") == settings.endpoint.step_slug), None)
-    if data is None:
-        raise StepGoneError(
-            f"The Workflow has no Step {settings.endpoint.step_slug} (any more): it was deleted, or the secret link is "
-            "another Workflow's."
-        )
-    return parse_step(data)
+    return {key: step for key, step in steps.items() if isinstance(step, dict)} if isinstance(steps, dict) else {}
+
+
+def missing_step(endpoint: Endpoint) -> StepGoneError:
+    """The error for a Workflow that can be read and has no such Step."""
+    return StepGoneError(
+        f"The Workflow has no Step {endpoint.step_slug} (any more): it was deleted, or the secret link is another "
+        "Workflow's."
+    )
 
 
 def init_state(html: str) -> dict[str, Any] | None:

@@ -200,6 +200,8 @@ class _Upload:
     def _run(self, kept: Kept | None) -> UploadResult:
         if kept:
             self._listener.secret(kept.upload_url)
+            # the earlier try may have delivered it
+            self._known = None
         while True:
             resuming = kept is not None
             upload = kept or self._create_for_later()

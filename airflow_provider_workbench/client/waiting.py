@@ -16,6 +16,7 @@ ON_SUPERSEDED = ("succeed", "skip", "fail")
 
 # what a Step keeps (protocol section 4); a full list may have dropped the File that is waited for
 MAX_FILES = 30
+MAX_BYTES = 2**31
 
 State = Literal["waiting", "seen", "superseded", "render-error"]
 
@@ -26,7 +27,7 @@ class Wanted:
 
     :ivar until: ``listed``: it is among the Step's Files; ``selected``: the Step uses it; ``rendered``: the Step has
         made a table of it
-    :ivar uuid: exactly this File, if known
+    :ivar uuid: exactly this File, if known: the Step has listed it, so if it does so no more, the File is gone
     :ivar name: else its exact name, or with ``is_pattern`` a pattern such as ``*.csv`` (case counts)
     :ivar is_pattern: True for Files that anybody uploads; then the newest that matches counts
     :ivar size: bytes, or None for any
@@ -41,8 +42,21 @@ class Wanted:
     not_before: datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.until not in UNTIL:
-            raise ConfigurationError(f"until must be one of {', '.join(UNTIL)}, not {printable(repr(self.until), 60)}.")
+        one_of("until", self.until, UNTIL)
+
+    @classmethod
+    def of_upload(cls, upload: Mapping[str, Any], until: str) -> Wanted:
+        """The File of an upload that Workbench accepted.
+
+        :param upload: an :class:`~airflow_provider_workbench.client.upload.UploadResult` as a dict
+        """
+        return cls(
+            until=until,
+            uuid=upload.get("uuid"),
+            name=upload["filename"],
+            size=upload["size"],
+            not_before=parse_time(upload["not_before"]),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For a trigger: JSON values only."""
@@ -143,10 +157,29 @@ def judge(step: Step, wanted: Wanted) -> Verdict:
 
 
 def _judge_missing(step: Step, wanted: Wanted) -> Verdict:
+    """Nothing that matches is listed: not yet, or not any more.
+
+    Of an upload whose uuid is not known, only later Files that left no room for it prove that it was dropped: where
+    evidence alone says that Workbench took it, it may never have been listed, and that must not pass for success.
+    """
     if not wanted.is_pattern and wanted.not_before is not None:
         later = [file for file in step.files if file.created_at >= wanted.not_before]
         if len(later) >= MAX_FILES:
             return Verdict("superseded", None, f"{wanted.label} was dropped: the Step has {MAX_FILES} later Files.")
+        later_bytes = sum(file.size for file in later)
+        if later and wanted.size is not None and later_bytes + wanted.size > MAX_BYTES:
+            return Verdict(
+                "superseded",
+                None,
+                f"{wanted.label} was dropped: later Files have {later_bytes} bytes, and a Step keeps {MAX_BYTES}.",
+            )
+    if wanted.uuid is not None:
+        return Verdict(
+            "superseded",
+            None,
+            f"{wanted.label} is gone: it was among the Step's Files and is no more, because somebody deleted it or "
+            "later Files pushed it out.",
+        )
     return Verdict("waiting", None, f"{wanted.label} is not among the Step's Files yet.")
 
 
@@ -155,6 +188,15 @@ def _superseded_by(wanted: Wanted, later: File) -> str:
         f"{wanted.label} was superseded: the Step uses {printable(later.name, 120)!r} ({later.size} bytes), which came "
         f"later, at {later.created_at.isoformat()}."
     )
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Check a parameter that is one of some words.
+
+    :raises ConfigurationError: it is not; the error calls it ``name``
+    """
+    if value not in allowed:
+        raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}, not {printable(repr(value), 60)}.")
 
 
 def parse_time(value: str) -> datetime:

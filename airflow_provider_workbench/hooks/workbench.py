@@ -89,12 +89,18 @@ class WorkbenchHook(BaseHook):
     async def aget_settings(self) -> Settings:
         """:meth:`get_settings` for asyncio, as in a trigger: nothing here blocks the event loop."""
         if self._settings is None:
-            from airflow.providers.common.compat.connection import get_async_connection
-            from asgiref.sync import sync_to_async
+            from airflow_provider_workbench.hooks.shared_settings import shared_settings
 
-            self._settings = self._read(await get_async_connection(self.workbench_conn_id))
-            await sync_to_async(self._mask_settings)(self._settings)
+            self._settings = await shared_settings(self.workbench_conn_id, self._look_up)
         return self._settings
+
+    async def _look_up(self) -> Settings:
+        from airflow.providers.common.compat.connection import get_async_connection
+        from asgiref.sync import sync_to_async
+
+        settings = self._read(await get_async_connection(self.workbench_conn_id))
+        await sync_to_async(self._mask_settings)(settings)
+        return settings
 
     def upload_file(
         self,
@@ -103,6 +109,7 @@ class WorkbenchHook(BaseHook):
         *,
         chunk_size: int | None = None,
         read_step: bool = False,
+        known: frozenset[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
         kept_uploads: KeptUploads | None = None,
     ) -> UploadResult:
@@ -112,12 +119,15 @@ class WorkbenchHook(BaseHook):
         :param filename: the File's name in Workbench; the path's last part if None, required for bytes
         :param chunk_size: bytes per PATCH; None takes the connection's, which is one PATCH for all by default
         :param read_step: read the Step afterwards, to know the File's uuid
+        :param known: uuids of the Step's Files, if it was just read: no older File can pass for this one then
         :param progress: called with bytes sent so far and bytes in all
         :param kept_uploads: where an unfinished upload is kept for the task's next try
         :raises WorkbenchFatalError: no retry can mend it; the message says what can
         :raises WorkbenchError: a retry can help
         """
-        return translated(lambda: self._upload(filepath, filename, chunk_size, read_step, progress, kept_uploads))
+        return translated(
+            lambda: self._upload(filepath, filename, chunk_size, read_step, known, progress, kept_uploads)
+        )
 
     def _upload(
         self,
@@ -125,6 +135,7 @@ class WorkbenchHook(BaseHook):
         filename: str | None,
         chunk_size: int | None,
         read_step: bool,
+        known: frozenset[str] | None,
         progress: Callable[[int, int], None] | None,
         kept_uploads: KeptUploads | None,
     ) -> UploadResult:
@@ -165,6 +176,7 @@ class WorkbenchHook(BaseHook):
             filename=filename,
             chunk_size=chunk_size,
             read_step_after=read_step,
+            known=known,
             kept=kept,
             control=self._control,
             listener=Listener(

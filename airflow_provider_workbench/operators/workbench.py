@@ -3,32 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf, timezone
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_workbench.client.settings import Settings
+    from airflow_provider_workbench.client.waiting import Verdict
+    from airflow_provider_workbench.hooks.kept_delivery import KeptDelivery
+    from airflow_provider_workbench.hooks.waiting import Rules, Waiting
     from airflow_provider_workbench.hooks.workbench import WorkbenchHook
+
+# XCom with the upload's result while the task waits: people see it, and defer's own arguments are lost in dag.test()
+_XCOM_KEY = "upload"
 
 
 class WorkbenchUploadOperator(BaseOperator):
     """Upload a file to the Upload Step of a connection, and succeed only if Workbench accepted it.
 
     Returns the :class:`~airflow_provider_workbench.client.upload.UploadResult` as a dict, which
-    ``WorkbenchFileSensor(upload=…)`` takes.
+    ``WorkbenchFileSensor(upload=…)`` takes. With ``wait_until`` it has ``file``, too: the File as the Step shows it
+    (``uuid``, ``name``, ``size``, ``created_at``, ``n_rows`` and ``n_columns`` once rendered), or None if the Step has
+    dropped it.
+
+    With ``wait_until``, the Step must be readable (a public Workflow, or ``secret_link`` in the connection), which is
+    seen to before anything is uploaded. A retry only waits where an earlier try has delivered the File; a cleared task
+    delivers again. Before Airflow 3.3 a retry delivers again, too.
 
     :param filepath: path on the worker's disk; may be an upstream task's output (templated)
     :param filename: the File's name in Workbench; the path's last part if None (templated)
     :param workbench_conn_id: a connection of type ``workbench`` (templated)
     :param chunk_size: bytes per PATCH, where a proxy on the way limits them; None takes the connection's, and that is
         one PATCH for all by default
+    :param wait_until: None: the task ends as soon as Workbench has accepted the File. ``"listed"``: it is among the
+        Step's Files; ``"selected"``: the Step uses it; ``"rendered"``: the Step has made a table of it, and an error of
+        the rendering fails the task
+    :param expected_rows: rows, without the header, that the rendered table must have; any other number fails the task.
+        Needs ``wait_until="rendered"`` (templated)
+    :param expected_columns: columns, likewise (templated)
+    :param on_superseded: what it means that a later File took its place: ``"succeed"`` (with a warning), ``"skip"`` or
+        ``"fail"``
+    :param deferrable: wait in the triggerer, without holding a worker; the upload is made on the worker
+    :param poke_interval: seconds, or a timedelta, between two looks at the Step where it is polled; at first less
+    :param wait_timeout: seconds, or a timedelta, that the waiting may take after the upload; then the task fails, and a
+        retry waits on
     """
 
-    template_fields: Sequence[str] = ("filepath", "filename", "workbench_conn_id")
+    template_fields: Sequence[str] = (
+        "filepath",
+        "filename",
+        "workbench_conn_id",
+        "expected_rows",
+        "expected_columns",
+    )
     ui_color = "#e6f2ff"
 
     def __init__(
@@ -38,6 +70,13 @@ class WorkbenchUploadOperator(BaseOperator):
         filename: str | None = None,
         workbench_conn_id: str = "workbench_default",
         chunk_size: int | None = None,
+        wait_until: str | None = None,
+        expected_rows: int | str | None = None,
+        expected_columns: int | str | None = None,
+        on_superseded: str = "succeed",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: float = 60,
+        wait_timeout: float | timedelta = 3600,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -45,29 +84,156 @@ class WorkbenchUploadOperator(BaseOperator):
         self.filename = filename
         self.workbench_conn_id = workbench_conn_id
         self.chunk_size = chunk_size
+        self.wait_until = wait_until
+        self.expected_rows = expected_rows
+        self.expected_columns = expected_columns
+        self.on_superseded = on_superseded
+        self.deferrable = deferrable
+        self.poke_interval = poke_interval
+        self.wait_timeout = wait_timeout
         self._hook: WorkbenchHook | None = None
         self._is_last_try = False
+        self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Upload, going on where an earlier try of this task was cut off (Airflow 3.3 and later).
+        """Upload, going on where an earlier try of this task was cut off (Airflow 3.3 and later), and wait.
 
-        See :meth:`WorkbenchHook.upload_file` for what is raised.
+        See :meth:`WorkbenchHook.upload_file` for what is raised by the upload.
+
+        :raises WorkbenchFatalError: it will never be shown, or not as expected; the message says why
+        :raises WaitTimeoutError: not within ``wait_timeout``; a retry can help
         """
-        from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
+        from airflow_provider_workbench.hooks.workbench import translated
+
+        return translated(lambda: self._execute(context))
+
+    def execute_complete(self, context: Context, event: dict[str, Any], deadline: str | None = None) -> dict[str, Any]:
+        """Take the trigger's event. Called by Airflow.
+
+        :param event: a :class:`~airflow_provider_workbench.triggers.workbench.WorkbenchFileTrigger`'s
+        :param deadline: ISO 8601; until when it waits
+        """
+        from airflow_provider_workbench.hooks.workbench import translated
+
+        return translated(lambda: self._complete(context, event, deadline))
+
+    def on_kill(self) -> None:
+        """Stop sending or waiting. What was sent stays for the next try; if there is none, it is deleted."""
+        self._killed = True
+        if self._hook is not None:
+            self._hook.stop_upload(terminate=self._is_last_try)
+
+    def _execute(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_workbench.hooks.waiting import Waiting, read_before_upload, seconds, wait_deadline
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
         ti = context.get("ti")
         self._is_last_try = ti is None or ti.try_number > ti.max_tries
+        rules = self._rules()
         self._hook = WorkbenchHook(self.workbench_conn_id)
-        result = self._hook.upload_file(
+        if rules.until is None:
+            return self._upload(self._hook, context)
+        poke_interval = seconds("poke_interval", self.poke_interval)
+        timeout = seconds("wait_timeout", self.wait_timeout)
+        settings = self._hook.get_settings()
+        kept = self._kept(settings, context)
+        upload = kept.load()
+        if upload is None:
+            before = read_before_upload(settings, lambda: self._killed)
+            upload = self._upload(self._hook, context, frozenset(file.uuid for file in before.files))
+            kept.save(upload)
+        else:
+            self.log.info("An earlier try of this task delivered the File: only waiting for it.")
+        waiting = Waiting.of_upload(settings, upload, rules, self.log)
+        verdict = waiting.look()
+        if waiting.wanted.uuid != upload["uuid"]:
+            upload["uuid"] = waiting.wanted.uuid
+            kept.save(upload)
+        if verdict is None or verdict.state == "waiting":
+            deadline = wait_deadline(timeout, self, context)
+            if ti is not None:
+                ti.xcom_push(key=_XCOM_KEY, value=upload)
+            if self.deferrable:
+                self._defer(waiting, deadline)
+            verdict = waiting.poll(deadline, poke_interval, lambda: self._killed)
+        if verdict is None:
+            self._time_is_over(context, waiting.last_seen, kept)
+        return self._result(upload, waiting, verdict, kept)
+
+    def _complete(self, context: Context, event: dict[str, Any], deadline: str | None) -> dict[str, Any]:
+        from airflow_provider_workbench.hooks.waiting import Waiting, event_verdict, seconds, wait_deadline
+        from airflow_provider_workbench.hooks.workbench import WorkbenchHook
+
+        settings = WorkbenchHook(self.workbench_conn_id).get_settings()
+        kept = self._kept(settings, context)
+        verdict = event_verdict(event)
+        if verdict is None:
+            self._time_is_over(context, event["message"], kept)
+        ti = context["ti"]
+        upload = ti.xcom_pull(task_ids=self.task_id, key=_XCOM_KEY, map_indexes=ti.map_index)
+        waiting = Waiting.of_upload(settings, upload, self._rules(), self.log)
+        verdict = waiting.confirm(verdict)
+        if verdict.state == "waiting":
+            left = wait_deadline(seconds("wait_timeout", self.wait_timeout), self, context)
+            self._defer(waiting, datetime.fromisoformat(deadline) if deadline else left)
+        return self._result(upload, waiting, verdict, kept)
+
+    def _rules(self) -> Rules:
+        from airflow_provider_workbench.hooks.waiting import Rules
+
+        return Rules.checked(
+            until=self.wait_until,
+            until_name="wait_until",
+            expected_rows=self.expected_rows,
+            expected_columns=self.expected_columns,
+            on_superseded=self.on_superseded,
+        )
+
+    def _upload(self, hook: WorkbenchHook, context: Context, known: frozenset[str] | None = None) -> dict[str, Any]:
+        from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
+
+        result = hook.upload_file(
             self.filepath,
             self.filename,
             chunk_size=self.chunk_size,
+            known=known,
             kept_uploads=KeptUploads(context, self.log.info),
         )
         return result.as_dict()
 
-    def on_kill(self) -> None:
-        """Stop sending. The upload stays for the next try; if there is none, it is deleted on the server."""
-        if self._hook is not None:
-            self._hook.stop_upload(terminate=self._is_last_try)
+    def _kept(self, settings: Settings, context: Context) -> KeptDelivery:
+        from airflow_provider_workbench.hooks.kept_delivery import KeptDelivery
+
+        return KeptDelivery(context, settings, self.filepath, self.filename, self.log.info)
+
+    def _defer(self, waiting: Waiting, deadline: datetime) -> NoReturn:
+        from airflow_provider_workbench.hooks.waiting import BACKSTOP, seconds
+        from airflow_provider_workbench.triggers.workbench import WorkbenchFileTrigger
+
+        self.defer(
+            trigger=WorkbenchFileTrigger(
+                workbench_conn_id=self.workbench_conn_id,
+                wanted=waiting.wanted.as_dict(),
+                deadline=deadline.isoformat(),
+                poke_interval=seconds("poke_interval", self.poke_interval),
+            ),
+            method_name="execute_complete",
+            kwargs={"deadline": deadline.isoformat()},
+            timeout=max(deadline - timezone.utcnow(), timedelta()) + BACKSTOP,
+        )
+
+    def _time_is_over(self, context: Context, last_seen: str, kept: KeptDelivery) -> NoReturn:
+        from airflow_provider_workbench.client.errors import WaitTimeoutError
+        from airflow_provider_workbench.hooks.waiting import is_execution_timeout, seconds
+
+        text = f"Workbench accepted the File, but it was not {self.wait_until}"
+        if is_execution_timeout(self, context):
+            raise AirflowTaskTimeout(f"{text} before the task's execution_timeout was over. Last seen: {last_seen}")
+        within = seconds("wait_timeout", self.wait_timeout)
+        retry = "A retry does not upload it again, and waits on." if kept.is_offered else "A retry uploads it again."
+        raise WaitTimeoutError(f"{text} within {within:g} s (wait_timeout). {retry} Last seen: {last_seen}")
+
+    def _result(self, upload: dict[str, Any], waiting: Waiting, verdict: Verdict, kept: KeptDelivery) -> dict[str, Any]:
+        file = waiting.conclude(verdict)
+        kept.forget()
+        return {**upload, "uuid": waiting.wanted.uuid, "file": file}

@@ -154,7 +154,7 @@ class Pushes:
     def push(self, workflow: Workflow, data: dict[str, Any]) -> None:
         """Send a change; from any thread, with the state's lock held."""
         text = json.dumps({"type": "apply-delta", "data": data})
-        if not workflow.deleted:
+        if not workflow.deleted and not self._workbench.switches.websockets_silent:
             for queue in self._sockets.get(workflow, ()):
                 self._loop.call_soon_threadsafe(queue.put_nowait, text)
 
@@ -214,6 +214,10 @@ class Pages:
         return Response(page, 200, {**COMMON_HEADERS, "Vary": "Cookie"}, media_type="text/html")
 
     async def websocket(self, websocket: WebSocket) -> None:
+        refusal = self.workbench.switches.websocket_refusal
+        if refusal is not None:
+            await websocket.send_denial_response(Response("No websockets here\n", refusal))
+            return
         try:
             workflow, owner = self._find(websocket)
         except Refused:

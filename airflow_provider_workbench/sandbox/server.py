@@ -53,6 +53,7 @@ class _Host:
             lifespan="off",
             log_config=None,
             access_log=False,
+            log_level="warning",  # at INFO it logs a websocket's path, which may be a secret link
             date_header=False,
             server_header=False,
             proxy_headers=False,
@@ -101,11 +102,14 @@ class _Host:
     def is_up(self) -> bool:
         return self._server is not None
 
+    @property
+    def websockets(self) -> list[Any]:
+        return [connection for connection in list(self.state.connections) if not isinstance(connection, _Protocol)]
+
     def cut_connections(self, only_websockets: bool = False) -> None:
         """Close TCP connections without a word of HTTP or websocket."""
-        for connection in list(self.state.connections):
-            if not (only_websockets and isinstance(connection, _Protocol)):
-                connection.transport.close()
+        for connection in self.websockets if only_websockets else list(self.state.connections):
+            connection.transport.close()
 
 
 class _Switch(Generic[T]):
@@ -142,6 +146,8 @@ class Sandbox:
     cut_seconds = _Switch[float]()
     create_timeout = _Switch[float]()
     max_file_size = _Switch[int]()
+    websocket_refusal = _Switch["int | None"]()
+    websockets_silent = _Switch[bool]()
     step_file_limit = _Switch[int]()
     step_byte_limit = _Switch[int]()
 
@@ -328,6 +334,11 @@ class Sandbox:
         """Stop and start the upload host: open connections are cut, uploads and their offsets survive."""
         self.tusd_down = True
         self.tusd_down = False
+
+    @property
+    def open_websockets(self) -> int:
+        """How many websockets are open."""
+        return len(self._frontend.websockets)
 
     def drop_websockets(self) -> None:
         """Close every websocket's TCP connection without a close frame, as a server's shutdown does (recorded)."""

@@ -34,6 +34,10 @@ class Switches:
     """Create-file gives up on tusd after this (the real figure is not recorded; it shows with size 0 only)."""
     max_file_size: int = 2**31 - 1
     """The finish of a larger File always fails with 500: the real column is a 32-bit integer."""
+    websocket_refusal: int | None = None
+    """The HTTP status with which every websocket's handshake is refused, as by a proxy that knows none."""
+    websockets_silent: bool = False
+    """Websockets stay open and are told nothing. (Pings go on.)"""
     step_file_limit: int = 30
     step_byte_limit: int = 2**31
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -16,14 +17,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_workbench.client.waiting import Verdict, Wanted
-
-# the trigger keeps the deadline itself; Airflow's own limit is for a triggerer that is down
-_BACKSTOP = timedelta(seconds=120)
+    from airflow_provider_workbench.client.endpoint import Endpoint
+    from airflow_provider_workbench.hooks.waiting import Waiting
 
 
 class WorkbenchFileSensor(BaseSensorOperator):
@@ -40,13 +37,24 @@ class WorkbenchFileSensor(BaseSensorOperator):
     :param size: with ``filename``: bytes that the File must have (templated)
     :param until: ``"listed"``: it is among the Step's Files; ``"selected"``: the Step uses it; ``"rendered"``: the
         Step has made a table of it, and an error of the rendering fails the task
+    :param expected_rows: rows, without the header, that the rendered table must have; any other number fails the task.
+        Needs ``until="rendered"`` (templated)
+    :param expected_columns: columns, likewise (templated)
     :param on_superseded: what it means that a later File took its place: ``"succeed"`` (with a warning), ``"skip"`` or
-        ``"fail"``
+        ``"fail"``. With ``"succeed"``, what was expected of the table is not compared, which the warning says
     :param workbench_conn_id: a connection of type ``workbench`` (templated)
     :param deferrable: wait in the triggerer, without holding a worker
     """
 
-    template_fields: Sequence[str] = ("upload", "filename", "since", "size", "workbench_conn_id")
+    template_fields: Sequence[str] = (
+        "upload",
+        "filename",
+        "since",
+        "size",
+        "expected_rows",
+        "expected_columns",
+        "workbench_conn_id",
+    )
     ui_color = "#e6f2ff"
 
     def __init__(
@@ -57,6 +65,8 @@ class WorkbenchFileSensor(BaseSensorOperator):
         since: datetime | timedelta | str | None = None,
         size: int | None = None,
         until: str = "selected",
+        expected_rows: int | str | None = None,
+        expected_columns: int | str | None = None,
         on_superseded: str = "succeed",
         workbench_conn_id: str = "workbench_default",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -68,6 +78,8 @@ class WorkbenchFileSensor(BaseSensorOperator):
         self.since = since
         self.size = size
         self.until = until
+        self.expected_rows = expected_rows
+        self.expected_columns = expected_columns
         self.on_superseded = on_superseded
         self.workbench_conn_id = workbench_conn_id
         self.deferrable = deferrable
@@ -75,129 +87,127 @@ class WorkbenchFileSensor(BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Look once, then wait: here, or with ``deferrable`` in the triggerer.
 
-        :raises WorkbenchFatalError: it will never be shown, or must not be waited for; the message says why
+        :raises WorkbenchFatalError: it will never be shown, or not as expected, or must not be waited for; the message
+            says why
         :raises AirflowSensorTimeout: not within ``timeout`` (with ``soft_fail`` a skip)
         """
-        from airflow_provider_workbench.client.errors import WorkbenchError
-        from airflow_provider_workbench.hooks.workbench import for_airflow
-
-        failure = None
-        try:
-            wanted = self._wanted(context)
-            if not self.deferrable:
-                return super().execute(context)
-            done = self._look(wanted)
-        except WorkbenchError as error:
-            failure = for_airflow(error)
-        if failure is not None:
-            raise failure
-        if done is not None:
-            return done.xcom_value
-        return self._defer(wanted)
+        return self._for_airflow(lambda: self._execute(context))
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look at the Step's page once."""
-        return self._look(self._wanted(context)) or False
+        return self._poke(self._waiting(context)) or False
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Take the trigger's event. Called by Airflow."""
-        from airflow_provider_workbench.client.errors import WorkbenchError, error_from_dict
-        from airflow_provider_workbench.client.waiting import Verdict
-        from airflow_provider_workbench.hooks.workbench import for_airflow
+    def execute_complete(self, context: Context, event: dict[str, Any], deadline: str | None = None) -> Any:
+        """Take the trigger's event. Called by Airflow.
 
-        state = event["state"]
-        if state == "timeout":
-            text = f"The File was not there within {self.timeout:.0f} s. Last seen: {event['message']}"
-            raise (AirflowSkipException if self.soft_fail else AirflowSensorTimeout)(text)
-        if state == "error":
-            raise for_airflow(error_from_dict(event))
-        failure = None
-        try:
-            return self._finish(Verdict.from_dict(event)).xcom_value
-        except WorkbenchError as error:
-            failure = for_airflow(error)
-        raise failure
+        :param event: a :class:`~airflow_provider_workbench.triggers.workbench.WorkbenchFileTrigger`'s
+        :param deadline: ISO 8601; until when it waits
+        """
+        return self._for_airflow(lambda: self._complete(context, event, deadline))
 
-    def _defer(self, wanted: Wanted) -> None:
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Called by Airflow when the trigger is done, or failed."""
+        if next_method == "execute_complete":
+            # not through Airflow's own: with soft_fail it makes a skip of every error
+            return self.execute_complete(context, **(next_kwargs or {}))
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def _execute(self, context: Context) -> Any:
+        # before Airflow's poking: with soft_fail it makes a skip of what a bad connection raises
+        waiting = self._waiting(context)
+        if not self.deferrable:
+            return super().execute(context)
+        done = self._poke(waiting)
+        if done is None:
+            self._defer(waiting, context)
+        return done.xcom_value
+
+    def _poke(self, waiting: Waiting) -> PokeReturnValue | None:
+        verdict = waiting.look()
+        if verdict is None or verdict.state == "waiting":
+            return None
+        return PokeReturnValue(is_done=True, xcom_value=waiting.conclude(verdict))
+
+    def _complete(self, context: Context, event: dict[str, Any], deadline: str | None) -> Any:
+        from airflow_provider_workbench.hooks.waiting import event_verdict, is_execution_timeout
+
+        verdict = event_verdict(event)
+        if verdict is None:
+            seen = f"Last seen: {event['message']}"
+            if self.soft_fail:
+                raise AirflowSkipException(f"The File was not there in time. {seen}")
+            if is_execution_timeout(self, context):
+                raise AirflowTaskTimeout(f"The File was not there before execution_timeout was over. {seen}")
+            raise AirflowSensorTimeout(f"The File was not there within {self.timeout:.0f} s. {seen}")
+        waiting = self._waiting(context)
+        verdict = waiting.confirm(verdict)
+        if verdict.state == "waiting":
+            self._defer(waiting, context, deadline)
+        return waiting.conclude(verdict)
+
+    def _defer(self, waiting: Waiting, context: Context, deadline: str | None = None) -> NoReturn:
+        from airflow_provider_workbench.hooks.waiting import BACKSTOP, wait_deadline
         from airflow_provider_workbench.triggers.workbench import WorkbenchFileTrigger
 
-        timeout = timedelta(seconds=self.timeout)
+        moment = datetime.fromisoformat(deadline) if deadline else wait_deadline(self.timeout, self, context)
         self.defer(
             trigger=WorkbenchFileTrigger(
                 workbench_conn_id=self.workbench_conn_id,
-                wanted=wanted.as_dict(),
-                deadline=(timezone.utcnow() + timeout).isoformat(),
+                wanted=waiting.wanted.as_dict(),
+                deadline=moment.isoformat(),
                 poke_interval=self.poke_interval,
             ),
             method_name="execute_complete",
-            timeout=timeout + _BACKSTOP,
+            kwargs={"deadline": moment.isoformat()},
+            timeout=max(moment - timezone.utcnow(), timedelta()) + BACKSTOP,
         )
 
-    def _look(self, wanted: Wanted) -> PokeReturnValue | None:
+    def _for_airflow(self, run: Callable[[], Any]) -> Any:
         from airflow_provider_workbench.client.errors import WorkbenchError
-        from airflow_provider_workbench.client.session import Session
-        from airflow_provider_workbench.client.steps import read_step
-        from airflow_provider_workbench.client.waiting import judge
-        from airflow_provider_workbench.hooks.workbench import WorkbenchHook
+        from airflow_provider_workbench.hooks.workbench import translated
 
-        # not hook.get_step(): Airflow's soft_fail makes a skip of the AirflowFailException that it raises
-        settings = WorkbenchHook(self.workbench_conn_id).get_settings()
+        problem = None
         try:
-            with Session(settings) as session:
-                step = read_step(session, settings)
+            return translated(run)
         except WorkbenchError as error:
-            if not error.retryable:
+            if not self.never_fail:
                 raise
-            self.log.warning("The Step could not be read, trying again: %s", error)
-            return None
-        verdict = judge(step, wanted)
-        if verdict.state == "waiting":
-            self.log.info("%s", verdict.message)
-            return None
-        return self._finish(verdict)
+            problem = str(error)
+        raise AirflowSkipException(problem)
 
-    def _finish(self, verdict: Verdict) -> PokeReturnValue:
-        from airflow_provider_workbench.client.errors import FileSupersededError, RenderError
-
-        if verdict.state == "render-error":
-            raise RenderError(f"Workbench could not render the File: {verdict.message}")
-        if verdict.state == "superseded":
-            if self.on_superseded == "fail":
-                raise FileSupersededError(verdict.message)
-            if self.on_superseded == "skip":
-                raise AirflowSkipException(verdict.message)
-            self.log.warning("%s", verdict.message)
-        else:
-            self.log.info("%s", verdict.message)
-        return PokeReturnValue(is_done=True, xcom_value=verdict.file.as_dict() if verdict.file else None)
-
-    def _wanted(self, context: Context) -> Wanted:
+    def _waiting(self, context: Context) -> Waiting:
         """Check the parameters, before anything is asked of Workbench."""
-        from airflow_provider_workbench.client.errors import ConfigurationError, printable
+        from airflow_provider_workbench.client.errors import ConfigurationError
         from airflow_provider_workbench.client.settings import byte_count
-        from airflow_provider_workbench.client.waiting import (
-            ON_SUPERSEDED,
-            Wanted,
-            parse_time,
-            since_moment,
-        )
+        from airflow_provider_workbench.client.waiting import UNTIL, Wanted, one_of, since_moment
+        from airflow_provider_workbench.hooks.waiting import Rules, Waiting
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
-        if self.on_superseded not in ON_SUPERSEDED:
-            raise ConfigurationError(
-                f"on_superseded must be one of {', '.join(ON_SUPERSEDED)}, "
-                f"not {printable(repr(self.on_superseded), 60)}."
-            )
+        one_of("until", self.until, UNTIL)
+        rules = Rules.checked(
+            until=self.until,
+            expected_rows=self.expected_rows,
+            expected_columns=self.expected_columns,
+            on_superseded=self.on_superseded,
+        )
         if (self.upload is None) == (self.filename is None):
             raise ConfigurationError("Give either upload (a WorkbenchUploadOperator's output) or filename, not both.")
-        if self.filename is not None:
-            return Wanted(
-                until=self.until,
-                name=self.filename,
-                is_pattern=True,
-                size=None if self.size is None else byte_count("size", self.size, least=0),
-                not_before=since_moment(self.since, started=self._started(context)),
-            )
+        settings = WorkbenchHook(self.workbench_conn_id).get_settings()
+        if self.filename is None:
+            self._check_upload(settings.endpoint)
+            return Waiting.of_upload(settings, self.upload or {}, rules, self.log)
+        wanted = Wanted(
+            until=self.until,
+            name=self.filename,
+            is_pattern=True,
+            size=None if self.size is None else byte_count("size", self.size, least=0),
+            not_before=since_moment(self.since, started=self._started(context)),
+        )
+        return Waiting(settings, wanted, rules, self.log)
+
+    def _check_upload(self, endpoint: Endpoint) -> None:
+        from airflow_provider_workbench.client.errors import ConfigurationError
+
         upload = self.upload
         if not isinstance(upload, dict) or not {"filename", "size", "step_url", "not_before"} <= upload.keys():
             raise ConfigurationError(
@@ -205,20 +215,12 @@ class WorkbenchFileSensor(BaseSensorOperator):
                 "For a mapped operator, expand the sensor too: WorkbenchFileSensor.partial(…)"
                 ".expand(upload=operator.output)."
             )
-        endpoint = WorkbenchHook(self.workbench_conn_id).get_settings().endpoint
         if (upload["step_url"], upload["step_slug"]) != (endpoint.step_url, endpoint.step_slug):
             raise ConfigurationError(
                 f"upload went to {upload['step_slug']} of {upload['step_url']}, and connection "
                 f"{self.workbench_conn_id!r} is {endpoint.step_slug} of {endpoint.step_url}: give the sensor the "
                 "operator's workbench_conn_id."
             )
-        return Wanted(
-            until=self.until,
-            uuid=upload.get("uuid"),
-            name=upload["filename"],
-            size=upload["size"],
-            not_before=parse_time(upload["not_before"]),
-        )
 
     def _started(self, context: Context) -> datetime:
         ti = context["ti"]

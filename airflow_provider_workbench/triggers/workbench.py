@@ -1,4 +1,4 @@
-"""``WorkbenchFileTrigger``: waits in the triggerer until the Step shows a File."""
+"""The triggers. Here: ``WorkbenchFileTrigger``, which waits in the triggerer until the Step shows a File."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-_FIRST_PAUSE = 1.0
+from airflow_provider_workbench.triggers.file_events import WorkbenchFileEventTrigger
+
+__all__ = ["WorkbenchFileEventTrigger", "WorkbenchFileTrigger"]
+
+# seconds for a connection, a websocket's silence and a page; less than the sensor's backstop
+_FIRST_LOOK = 90.0
 
 
 class WorkbenchFileTrigger(BaseTrigger):
     """Fires once, when the Step shows the File, when it never will, or at the deadline.
+
+    Workbench tells it: no requests while it waits, and one websocket per Workflow, however many wait in a triggerer.
+    Each start looks at the present state first, so what happened while the triggerer was down is not missed.
 
     Its arguments are kept in the database as plain text, so they hold no secret. The event is a dict: ``state`` is a
     :class:`~airflow_provider_workbench.client.waiting.Verdict`'s, ``timeout`` or ``error``.
@@ -21,7 +29,8 @@ class WorkbenchFileTrigger(BaseTrigger):
     :param workbench_conn_id: a connection of type ``workbench``
     :param wanted: a :class:`~airflow_provider_workbench.client.waiting.Wanted` as a dict
     :param deadline: ISO 8601; stays where it is when the triggerer restarts
-    :param poke_interval: seconds between two looks at the page, at most; the first come sooner
+    :param poke_interval: seconds between two looks at the page where no websocket can pass, at most; the first come
+        sooner
     """
 
     def __init__(self, workbench_conn_id: str, wanted: dict[str, Any], deadline: str, poke_interval: float) -> None:
@@ -61,33 +70,35 @@ class WorkbenchFileTrigger(BaseTrigger):
             return {"state": "error", **failed.as_dict()}
 
     async def _wait(self) -> dict[str, Any]:
-        from airflow_provider_workbench.client.async_session import AsyncSession
-        from airflow_provider_workbench.client.errors import WorkbenchError
         from airflow_provider_workbench.client.waiting import Wanted, judge
+        from airflow_provider_workbench.client.watch import watch_step
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
         wanted = Wanted.from_dict(self.wanted)
-        deadline = datetime.fromisoformat(self.deadline)
-        message = ""
-        # most Files are rendered within seconds: look soon, then less and less often
-        pause = min(_FIRST_PAUSE, self.poke_interval)
-        async with AsyncSession(await WorkbenchHook(self.workbench_conn_id).aget_settings()) as session:
-            while True:
-                try:
-                    verdict = judge(await session.read_step(), wanted)
-                except WorkbenchError as error:
-                    if not error.retryable:
-                        raise
-                    seen = f"The Step could not be read, trying again: {error}"
-                else:
+        settings = await WorkbenchHook(self.workbench_conn_id).aget_settings()
+        now = asyncio.get_running_loop().time()
+        deadline = now + (datetime.fromisoformat(self.deadline) - datetime.now(UTC)).total_seconds()
+        message = "Workbench has not answered."
+
+        def saw(text: str) -> None:
+            nonlocal message
+            if text != message:
+                message = text
+                self.log.info("%s", message)
+            if limit.when() != deadline and not limit.expired():
+                limit.reschedule(deadline)
+
+        try:
+            # the triggerer may have been down until after the deadline: look once in any case
+            async with (
+                asyncio.timeout_at(max(deadline, now + _FIRST_LOOK)) as limit,
+                watch_step(settings, poke_interval=self.poke_interval, log=saw) as states,
+            ):
+                async for step in states:
+                    verdict = judge(step, wanted)
                     if verdict.state != "waiting":
                         return verdict.as_dict()
-                    seen = verdict.message
-                if seen != message:
-                    message = seen
-                    self.log.info("%s", message)
-                left = (deadline - datetime.now(UTC)).total_seconds()
-                if left <= 0:
-                    return {"state": "timeout", "message": message}
-                await asyncio.sleep(min(pause, left))
-                pause = min(2 * pause, self.poke_interval)
+                    saw(verdict.message)
+        except TimeoutError:
+            return {"state": "timeout", "message": message}
+        raise AssertionError("states never end without an error")

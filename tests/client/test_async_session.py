@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 from client_servers import Authority, Peer, Wire, unused_port
 
 from airflow_provider_workbench.client import errors
-from airflow_provider_workbench.client.async_session import AsyncSession
+from airflow_provider_workbench.client.async_session import AsyncSession, _shared_ssl_context
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.steps import PAGE_LIMIT, Step
 from airflow_provider_workbench.client.upload import upload_file
@@ -182,6 +183,23 @@ def test_own_authority_is_trusted_and_others_are_not(authority: Authority, monke
         assert "is not valid for '127.0.0.1'" in str(error)
     with Wire(polite, authority.server.server_context(client_authority=authority.ca)) as server:
         assert read(settings_for(server, **own, client_cert=authority.client.both_file)).slug == "step-x"
+
+
+def test_tls_context_is_shared_until_a_file_of_it_changes(authority: Authority) -> None:
+    """One is 0.7 MB, and a process may watch a hundred Workflows."""
+
+    def settings(**extra: Any) -> Settings:
+        return Settings.from_fields("https://app.example/api/v1/workflows/7/steps/step-x/files", "t", extra)
+
+    mine = {"ca_bundle": authority.ca.cert_file, "client_cert": authority.client.both_file}
+    first = _shared_ssl_context(settings(**mine))
+    assert _shared_ssl_context(settings(**mine, chunk_size=5)) is first
+    others = [
+        _shared_ssl_context(settings(**extra)) for extra in ({}, {"verify_tls": False}, {**mine, "ca_bundle": ""})
+    ]
+    assert len({id(context) for context in (first, *others)}) == 4
+    os.utime(authority.client.both_file, (1, 1))
+    assert _shared_ssl_context(settings(**mine)) is not first
 
 
 def test_plain_server_behind_https_is_a_tls_fault() -> None:

@@ -608,6 +608,13 @@ def test_earlier_trys_failed_finish_is_remembered() -> None:
         assert (result.attempts, result.duplicate_possible) == (1, True)
 
 
+def test_file_that_the_earlier_try_delivered_is_not_made_again(wb: Sandbox, settings: Settings) -> None:
+    upload(settings, b"A\n1\n", told := Told())
+    known = frozenset(file.uuid for file in wb.step.files)
+    result = upload(settings, b"A\n1\n", kept=told.kept[0], known=known)
+    assert (len(wb.step.files), result.attempts, result.duplicate_possible) == (1, 0, False)
+
+
 def test_earlier_trys_upload_that_cannot_be_asked_for_claims_nothing(wb: Sandbox) -> None:
     """It may have been finished."""
     upload(settings_of(wb), b"A\n1\n", told := Told())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from airflow_provider_workbench.client.errors import ConfigurationError
 from airflow_provider_workbench.client.steps import File, Step
 from airflow_provider_workbench.client.waiting import (
+    MAX_BYTES,
     MAX_FILES,
     UNTIL,
     Verdict,
@@ -135,6 +136,33 @@ def test_thirty_later_files_have_pushed_ours_out() -> None:
     assert judge(step(*later[1:]), wanted("listed")).state == "waiting"
     assert judge(step(*later), wanted("listed", name="z*", is_pattern=True)).state == "waiting"
     assert judge(step(*later), wanted("listed", not_before=None)).state == "waiting"
+
+
+def test_later_files_of_two_gibibytes_have_pushed_ours_out() -> None:
+    def later(size: int) -> Step:
+        return step(file("x", "other.csv", size, minute=1), file("old", "old.csv", 2**30, minute=-1))
+
+    dropped = judge(later(MAX_BYTES - 4), wanted("listed"))
+    assert (dropped.state, dropped.file) == ("superseded", None)
+    assert "was dropped" in dropped.message
+    assert judge(later(MAX_BYTES - 5), wanted("listed")).state == "waiting"
+    assert judge(later(MAX_BYTES - 4), wanted("listed", name="z*", is_pattern=True)).state == "waiting"
+    assert judge(step(), wanted("listed", size=MAX_BYTES + 1)).state == "waiting"
+
+
+@pytest.mark.parametrize("until", UNTIL)
+def test_a_file_that_was_known_and_is_not_listed_is_gone(until: str) -> None:
+    for shown in (step(), step(file("other", minute=1), selected="other")):
+        verdict = judge(shown, wanted(until, uuid="u"))
+        assert (verdict.state, verdict.file) == ("superseded", None)
+        assert "is gone" in verdict.message
+        assert judge(shown, wanted(until, name="b.csv")).state == "waiting"
+
+
+def test_the_output_of_an_upload_says_what_is_wanted() -> None:
+    upload = {"filename": "a.csv", "size": 5, "not_before": T0.isoformat(), "uuid": None, "seconds": 1.0}
+    assert Wanted.of_upload(upload, "selected") == wanted()
+    assert Wanted.of_upload({**upload, "uuid": "u"}, "rendered") == wanted("rendered", uuid="u")
 
 
 def test_pattern_takes_any_name_that_matches_with_case() -> None:

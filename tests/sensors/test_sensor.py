@@ -6,7 +6,12 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
 from airflow_provider_workbench.client.errors import WorkbenchError
 from airflow_provider_workbench.hooks.workbench import WorkbenchFatalError, WorkbenchHook
@@ -145,6 +150,30 @@ class TestSuperseded:
             sensor(upload=superseded, on_superseded="fail").execute(context)
         assert caught.value.kind == "FileSupersededError"
 
+    def test_expected_counts_of_it_cannot_be_compared_and_the_warning_says_so(
+        self, superseded, context, capsys, caplog
+    ):
+        sensor(upload=superseded, until="rendered", expected_rows=99).execute(context)
+        out, err = capsys.readouterr()
+        assert "could not be compared with what was expected" in out + err + caplog.text
+        with pytest.raises(WorkbenchFatalError, match="could not be compared"):
+            sensor(upload=superseded, until="rendered", expected_rows=2, on_superseded="fail").execute(context)
+
+    def test_a_file_that_was_known_and_is_listed_no_more_is_gone_at_once(self, upload, context, workbench_sandbox):
+        first = upload("first.csv", read_step=True)
+        workbench_sandbox.step_file_limit = 1
+        upload("second.csv")
+        assert sensor(upload=first, until="listed").execute(context) is None
+        with pytest.raises(WorkbenchFatalError, match="is gone"):
+            sensor(upload=first, until="listed", on_superseded="fail").execute(context)
+
+    def test_a_file_that_was_never_seen_is_not_gone(self, upload, context, workbench_sandbox):
+        first = upload("first.csv")
+        workbench_sandbox.step_file_limit = 1
+        upload("second.csv")
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(upload=first, until="listed", timeout=0.3).execute(context)
+
     def test_a_file_that_thirty_later_ones_pushed_out(self, upload, context):
         first = upload("first.csv")
         for number in range(30):
@@ -152,6 +181,32 @@ class TestSuperseded:
         assert sensor(upload=first, until="listed").execute(context) is None
         with pytest.raises(WorkbenchFatalError, match="was dropped"):
             sensor(upload=first, until="listed", on_superseded="fail").execute(context)
+
+
+class TestExpected:
+    @pytest.mark.parametrize("expected", [{"expected_rows": 2, "expected_columns": "2"}, {"expected_columns": 2}])
+    def test_the_table_is_as_expected(self, upload, context, expected):
+        assert sensor(upload=upload(), until="rendered", **expected).execute(context)["n_rows"] == 2
+
+    @pytest.mark.parametrize("soft_fail", [False, True])
+    def test_a_difference_fails_the_task_and_names_both_sides(self, upload, context, soft_fail):
+        waiting = sensor(upload=upload(), until="rendered", expected_rows=3, expected_columns=2, soft_fail=soft_fail)
+        with pytest.raises(
+            WorkbenchFatalError, match="expected 3 rows and 2 columns, Workbench rendered 2 rows and 2 columns"
+        ) as caught:
+            waiting.execute(context)
+        assert caught.value.kind == "UnexpectedTableError"
+
+    def test_of_a_file_that_anybody_uploads(self, upload, context):
+        upload("budget.csv")
+        with pytest.raises(WorkbenchFatalError, match="expected 1 row, Workbench"):
+            sensor(filename="b*.csv", since="any", until="rendered", expected_rows=1).execute(context)
+
+    def test_it_is_compared_after_the_triggerer_too(self, upload, context):
+        file = {**sensor(upload=upload(), until="rendered").execute(context), "n_rows": 998}
+        event = {"state": "seen", "file": file, "message": "rendered."}
+        with pytest.raises(WorkbenchFatalError, match="expected 1,000 rows, Workbench rendered 998 rows"):
+            sensor(upload=upload(), until="rendered", expected_rows=1000).execute_complete(context, event)
 
 
 class TestTimeout:
@@ -171,6 +226,18 @@ class TestTimeout:
         workbench_sandbox.step.delete()
         with pytest.raises(WorkbenchFatalError, match="has no Step"):
             sensor(filename="a.csv", since="any", soft_fail=True).execute(context)
+
+    def test_soft_fail_does_not_make_a_skip_of_a_bad_connection(self, monkeypatch, context):
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", "workbench://:token@app.example/workflows/1/")
+        with pytest.raises(WorkbenchFatalError, match="not the Create-file URL"):
+            sensor(filename="a.csv", since="any", soft_fail=True).execute(context)
+
+    def test_never_fail_makes_a_skip_of_everything(self, upload, context, workbench_sandbox):
+        uploaded = upload()
+        workbench_sandbox.step.delete()
+        for deferrable in (False, True):
+            with pytest.raises(AirflowSkipException):
+                sensor(upload=uploaded, never_fail=True, deferrable=deferrable).execute(context)
 
 
 class TestReading:
@@ -206,6 +273,8 @@ BAD = {
     "since in words": ({"filename": "a", "since": "yesterday"}, "no moment in ISO 8601"),
     "a mapped operator's output": ({"upload": [{}]}, "expand the sensor too"),
     "something else's output": ({"upload": {"size": 1}}, "must be the output of one WorkbenchUploadOperator"),
+    "expected_rows in words": ({"filename": "a", "since": "any", "expected_rows": "many"}, "expected_rows must be"),
+    "expected_columns before rendered": ({"filename": "a", "since": "any", "expected_columns": 3}, 'need until="ren'),
     "a size in words": ({"filename": "a", "since": "any", "size": "big"}, "whole number of bytes"),
 }
 
@@ -245,9 +314,31 @@ class TestDeferrable:
         assert uploaded["filename"] in repr(kwargs)
 
     def test_the_event_becomes_the_result(self, upload, context):
-        uploaded = sensor(upload=upload(), until="listed").execute(context)
-        event = {"state": "seen", "file": uploaded, "message": "there"}
-        assert sensor(upload={}, deferrable=True).execute_complete(context, event) == uploaded
+        uploaded = upload()
+        file = sensor(upload=uploaded, until="listed").execute(context)
+        event = {"state": "seen", "file": file, "message": "there"}
+        assert sensor(upload=uploaded, deferrable=True).execute_complete(context, event) == file
+
+    def test_the_file_is_known_by_its_uuid_once_it_was_seen(self, upload, context, workbench_sandbox):
+        workbench_sandbox.render_delay = 60
+        uploaded = upload()
+        with pytest.raises(TaskDeferred) as caught:
+            sensor(upload=uploaded, until="rendered", deferrable=True).execute(context)
+        (file,) = workbench_sandbox.step.files
+        assert caught.value.trigger.serialize()[1]["wanted"]["uuid"] == file.uuid
+
+    def test_execution_timeout_ends_the_waiting_too(self, upload, context, workbench_sandbox):
+        workbench_sandbox.render_delay = 60
+        limited = {"upload": upload(), "until": "rendered", "deferrable": True, "timeout": 1000}
+        with pytest.raises(TaskDeferred) as caught:
+            sensor(**limited, execution_timeout=timedelta(seconds=30)).execute(context)
+        deadline = datetime.fromisoformat(caught.value.trigger.serialize()[1]["deadline"])
+        assert deadline == context["ti"].start_date + timedelta(seconds=30)
+        event = {"state": "timeout", "message": "rendering"}
+        with pytest.raises(AirflowSensorTimeout, match="within 1000 s"):
+            sensor(**limited, execution_timeout=timedelta(seconds=30)).execute_complete(context, event)
+        with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
+            sensor(**limited, execution_timeout=timedelta(microseconds=1)).execute_complete(context, event)
 
     def test_a_timeout_event_is_a_timeout_and_with_soft_fail_a_skip(self, context):
         event = {"state": "timeout", "message": "not listed"}
@@ -268,10 +359,86 @@ class TestDeferrable:
         assert caught.value.retryable
         assert not isinstance(caught.value, WorkbenchFatalError)
 
-    def test_superseded_and_render_errors_come_through_events(self, context):
-        event = {"state": "superseded", "file": None, "message": "dropped"}
-        with pytest.raises(AirflowSkipException, match="dropped"):
-            sensor(on_superseded="skip").execute_complete(context, event)
-        event = {"state": "render-error", "file": None, "message": "bad row"}
+    def test_superseded_and_render_errors_come_through_events(self, upload, context):
+        uploaded = upload()
+        file = sensor(upload=uploaded, until="listed").execute(context)
+        event = {"state": "superseded", "file": file, "message": "a later one"}
+        with pytest.raises(AirflowSkipException, match="a later one"):
+            sensor(upload=uploaded, on_superseded="skip").execute_complete(context, event)
+        event = {"state": "render-error", "file": file, "message": "bad row"}
         with pytest.raises(WorkbenchFatalError, match="bad row"):
-            sensor().execute_complete(context, event)
+            sensor(upload=uploaded).execute_complete(context, event)
+
+    GONE = {"state": "superseded", "file": None, "message": "gone"}  # noqa: RUF012
+
+    def test_the_page_is_believed_when_the_triggerer_says_that_the_file_is_gone(self, upload, context):
+        uploaded = upload(read_step=True)
+        waiting = sensor(upload=uploaded, on_superseded="fail", deferrable=True)
+        assert waiting.execute_complete(context, self.GONE)["uuid"] == uploaded["uuid"]
+
+    def test_what_the_page_still_waits_for_is_waited_for_until_the_same_deadline(
+        self, upload, context, workbench_sandbox
+    ):
+        uploaded = upload(read_step=True)
+        workbench_sandbox.render_delay = 60
+        waiting = sensor(upload=upload(), until="rendered", on_superseded="fail", deferrable=True)
+        deadline = (datetime.now(UTC) + timedelta(seconds=7)).isoformat()
+        with pytest.raises(TaskDeferred) as caught:
+            waiting.execute_complete(context, self.GONE, deadline=deadline)
+        assert caught.value.trigger.serialize()[1]["deadline"] == deadline
+        workbench_sandbox.step_file_limit = 1
+        upload("second.csv")
+        with pytest.raises(WorkbenchFatalError, match="is gone"):
+            sensor(upload=uploaded, on_superseded="fail").execute_complete(context, self.GONE)
+
+    def test_a_page_that_cannot_be_read_leaves_it_at_what_the_triggerer_said(self, upload, context, workbench_sandbox):
+        uploaded = upload(read_step=True)
+        workbench_sandbox.frontend_down = True
+        with pytest.raises(WorkbenchFatalError, match="gone"):
+            sensor(upload=uploaded, on_superseded="fail").execute_complete(context, self.GONE)
+
+
+class TestResumed:
+    """As Airflow's task runner calls it, whose own soft_fail makes a skip of every Airflow error."""
+
+    @pytest.fixture
+    def resume(self, upload, context):
+        uploaded = upload()
+
+        def resume(event, next_method="execute_complete", **kwargs):
+            waiting = sensor(upload=uploaded, until="rendered", deferrable=True, **kwargs)
+            kwargs = {"event": event} if next_method == "execute_complete" else event
+            return waiting.resume_execution(next_method, kwargs, context)
+
+        return resume
+
+    ERROR = {"state": "error", "kind": "StepGoneError", "message": "gone", "code": None, "status": 404}  # noqa: RUF012
+
+    def test_soft_fail_makes_a_skip_of_the_timeout_only(self, resume):
+        with pytest.raises(AirflowSkipException, match="busy"):
+            resume({"state": "timeout", "message": "busy"}, soft_fail=True)
+        with pytest.raises(WorkbenchFatalError, match="gone"):
+            resume(self.ERROR, soft_fail=True)
+        with pytest.raises(AirflowSkipException, match="gone"):
+            resume(self.ERROR, never_fail=True)
+
+    def test_a_triggerer_that_is_down_is_a_timeout(self, resume):
+        with pytest.raises(AirflowSkipException):
+            resume({"error": "Trigger timeout"}, "__fail__", soft_fail=True)
+
+
+@pytest.mark.airflow
+def test_in_a_dag_soft_fail_does_not_make_a_skip_of_an_error(run_dag, upload, workbench_sandbox):
+    from airflow.providers.common.compat.sdk import dag
+
+    workbench_sandbox.render_delay = 4  # long enough for the sensor to defer
+    uploaded = upload()
+    workbench_sandbox.render_error = "Row 3 has too many cells"
+
+    @dag(schedule=None, start_date=datetime(2026, 1, 1))
+    def waits_softly():
+        sensor(upload=uploaded, until="rendered", soft_fail=True, deferrable=True)
+
+    run = run_dag(waits_softly())
+    assert (run.state, run.states["wait"]) == ("failed", "failed"), run.log
+    assert "Row 3 has too many cells" in run.log

@@ -89,6 +89,66 @@ def test_an_unexpected_error_is_an_event_too(hook):
     assert (event["state"], event["kind"]) == ("error", "WaitingFailedError")
 
 
+def test_a_file_that_came_while_the_triggerer_was_down_is_seen(hook, workbench_sandbox):
+    """Also after the deadline: nobody could look earlier."""
+    hook.upload_file(b"a\n1\n", filename="a.csv")
+    assert event_of(trigger(seconds=-600))["state"] == "seen"
+    assert [request.path for request in workbench_sandbox.requests][-1] == "/workflows/1"
+
+
+def test_waiting_costs_no_request(hook, workbench_sandbox):
+    event = event_of(trigger(seconds=1.5))
+    assert event == {"state": "timeout", "message": "File 'a.csv' is not among the Step's Files yet."}
+    assert [request.status for request in workbench_sandbox.requests] == [101]
+
+
+def test_a_later_file_supersedes(hook):
+    hook.upload_file(b"a\n1\n", filename="a.csv")
+    hook.upload_file(b"b\n1\n", filename="b.csv")
+    event = event_of(trigger(until="rendered"))
+    assert (event["state"], event["file"]["name"]) == ("superseded", "a.csv")
+    assert "'b.csv'" in event["message"]
+
+
+def test_a_render_error_is_told_in_workbenchs_words(hook, workbench_sandbox):
+    workbench_sandbox.render_error = "No such sheet"
+    workbench_sandbox.render_delay = 0.3
+    hook.upload_file(b"a\n1\n", filename="a.csv")
+    event = event_of(trigger(until="rendered"))
+    assert (event["state"], event["message"]) == ("render-error", "No such sheet")
+
+
+def test_the_page_is_read_where_websockets_cannot_pass(hook, workbench_sandbox):
+    workbench_sandbox.websocket_refusal = 502
+    timer = threading.Timer(1, lambda: hook.upload_file(b"a\n1\n", filename="a.csv"))
+    timer.start()
+    assert event_of(trigger())["state"] == "seen"
+    timer.join()
+
+
+def test_triggers_of_one_workflow_share_a_socket_and_go_one_by_one(hook, workbench_sandbox):
+    deadline_of_one = trigger(name="never.csv", seconds=1)
+
+    async def run():
+        cancelled, *others = (
+            asyncio.create_task(anext(each.run())) for each in (trigger(), trigger(), deadline_of_one)
+        )
+        await asyncio.sleep(0.5)
+        sockets = workbench_sandbox.open_websockets
+        cancelled.cancel()
+        await asyncio.wait([cancelled, others[1]])
+        await asyncio.to_thread(hook.upload_file, b"a\n1\n", filename="a.csv")
+        return sockets, [(await each).payload["state"] for each in others]
+
+    async def left():
+        async with asyncio.timeout(5):
+            while workbench_sandbox.open_websockets:
+                await asyncio.sleep(0.01)
+
+    assert asyncio.run(run()) == (1, ["seen", "timeout"])
+    asyncio.run(left())
+
+
 def test_it_does_not_block_the_event_loop(hook, workbench_sandbox):
     """Other triggers of the process go on while this one waits for an answer."""
     workbench_sandbox.render_delay = 60

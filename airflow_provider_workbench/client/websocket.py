@@ -1,0 +1,103 @@
+"""One websocket of a Workflow: opened, listened to, closed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from airflow_provider_workbench.client.async_session import AsyncSession
+from airflow_provider_workbench.client.errors import ConnectionLostError, UnexpectedAnswerError
+from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.client.step_messages import change_of, is_complete
+
+# the server pings every 20 s (protocol section 4)
+SILENCE_LIMIT = 60.0
+
+# the complete state comes at once (protocol section 4), so this is for what pretends to be a Workbench
+FIRST_MESSAGE_LIMIT = 20.0
+
+# bytes; parsing so many takes some 0.1 s, in which no other trigger of the process moves
+MESSAGE_LIMIT = 16 * 1024 * 1024
+
+
+class WorkflowSocket:
+    """A Workflow's websocket, over a connection of its own. Close it in any case.
+
+    :param settings: time limits, TLS, and what opens the Workflow
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._host = urlsplit(settings.endpoint.origin).hostname or "the host"
+        self._session = AsyncSession(settings)
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._heard = 0.0
+
+    async def open(self) -> dict[str, Any]:
+        """Connect. Returns every Step's complete JSON by its number.
+
+        :raises UnexpectedAnswerError: the handshake was refused, or no complete state came
+        :raises ConnectError: no connection
+        :raises ConnectionLostError: it ended before the complete state came
+        """
+        await self._session.__aenter__()
+        self._socket = await self._session.open_websocket(MESSAGE_LIMIT)
+        loop = asyncio.get_running_loop()
+        self._heard = loop.time()
+        until = self._heard + FIRST_MESSAGE_LIMIT
+        while change := await self.receive(until):
+            if is_complete(change):
+                return dict(change["updateSteps"])
+        raise UnexpectedAnswerError(
+            f"The websocket of {self._host} did not begin with the Workflow's state, as Workbench's does."
+        )
+
+    async def receive(self, until: float) -> dict[str, Any] | None:
+        """The next change; None if there was none by ``until`` (the event loop's time).
+
+        Messages that Workbench does not send are skipped.
+
+        :raises ConnectionLostError: the socket was closed, or is so silent that it must be dead
+        :raises UnexpectedAnswerError: it broke the websocket protocol, or a message is larger than any of Workbench's
+        """
+        assert self._socket is not None, "open it first"
+        loop = asyncio.get_running_loop()
+        while (now := loop.time()) < until:
+            silent_at = self._heard + SILENCE_LIMIT
+            if now >= silent_at:
+                raise ConnectionLostError(f"The websocket of {self._host} fell silent: not even a ping.")
+            try:
+                message = await self._socket.receive(min(until, silent_at) - now)
+            except TimeoutError:
+                continue
+            self._heard = loop.time()
+            if message.type is aiohttp.WSMsgType.TEXT:
+                if change := change_of(message.data):
+                    return change
+            elif message.type is aiohttp.WSMsgType.PING:
+                await self._pong(message.data)
+            elif message.type is aiohttp.WSMsgType.ERROR:
+                raise UnexpectedAnswerError(f"The websocket of {self._host} sent too much, or what cannot be read.")
+            elif message.type not in (aiohttp.WSMsgType.PONG, aiohttp.WSMsgType.BINARY):
+                raise ConnectionLostError(f"The websocket of {self._host} was closed.")
+        return None
+
+    async def close(self) -> None:
+        """Close it, without waiting for the server."""
+        if self._socket is not None:
+            await self._socket.close()
+        await self._session.__aexit__(None, None, None)
+
+    async def _pong(self, data: bytes) -> None:
+        assert self._socket is not None
+        # sent by hand: what answers pings of itself keeps them from us, and they are the sign of life
+        try:
+            await self._socket.pong(data)
+        except (aiohttp.ClientError, OSError):
+            lost = True
+        else:
+            lost = False
+        if lost:
+            raise ConnectionLostError(f"The websocket of {self._host} was closed.")

@@ -1,0 +1,255 @@
+"""``WorkbenchFileEventTrigger``: tells an asset's watcher of every new File in a Step, so that DAGs start."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from airflow_provider_workbench.client.steps import File, Step
+
+try:
+    from airflow.triggers.base import BaseEventTrigger as _EventTrigger
+except ImportError:  # Airflow 2
+
+    class _EventTrigger(BaseTrigger):  # type: ignore[no-redef]
+        def __init__(self) -> None:
+            from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureException
+
+            raise AirflowOptionalProviderFeatureException(
+                "WorkbenchFileEventTrigger needs Airflow 3: Airflow 2 has no asset watchers. Let a DAG with a schedule "
+                "wait for the File with WorkbenchFileSensor(filename=…, since=…, deferrable=True)."
+            )
+
+
+_FIRST_PAUSE = 15.0
+_LONGEST_PAUSE = 600.0
+
+# The triggerer collects events every second, and handles what a trigger asks of it strictly one after the other: what
+# is stored so much later than the event was given is stored after the event (triggerer_job_runner, read in 3.3.2).
+_UNTIL_EVENTS_ARE_STORED = 3.0
+
+# The scheduler gives a run the events up to the one that queued it. Those that come after it, and before the scheduler
+# has made the run, start none: they wait for the asset's next event (seen on 3.1.8, read in 3.3.2). So let it make one.
+_BETWEEN_EVENTS = 10.0
+
+# A Step lists 30 Files. Some that it listed before are remembered, should a page that lags behind show them again.
+_REMEMBERED = 90
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFiles:
+    """Which Files of a Step need no event any more.
+
+    :ivar step: the Step, as ``{workflow id}/{slug}``: a connection may be pointed to another one
+    :ivar uuids: newest first
+    """
+
+    step: str
+    uuids: tuple[str, ...] = ()
+
+    def new_files(self, step: Step) -> list[File]:
+        """What ``step`` lists beyond these, oldest first."""
+        known = set(self.uuids)
+        return sorted(
+            (file for file in reversed(step.files) if file.uuid not in known), key=lambda file: file.created_at
+        )
+
+    def with_files(self, step: Step) -> SeenFiles:
+        """These and all that ``step`` lists."""
+        listed = tuple(file.uuid for file in step.files)
+        earlier = tuple(uuid for uuid in self.uuids if uuid not in set(listed))
+        return SeenFiles(self.step, (listed + earlier)[:_REMEMBERED])
+
+    def with_file(self, file: File) -> SeenFiles:
+        """These and one more, the newest."""
+        return SeenFiles(self.step, (file.uuid, *self.uuids)[:_REMEMBERED])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the asset's state store: JSON values only, under 4 KB."""
+        return {"step": self.step, "uuids": list(self.uuids)}
+
+    @classmethod
+    def from_stored(cls, value: Any) -> SeenFiles | None:
+        """From :meth:`as_dict`; None if it is something else: people can edit the store."""
+        try:
+            step, uuids = value["step"], value["uuids"]
+        except (TypeError, KeyError):
+            return None
+        if not isinstance(step, str) or not isinstance(uuids, list):
+            return None
+        return cls(step, tuple(uuid for uuid in uuids if isinstance(uuid, str)))
+
+
+class WorkbenchFileEventTrigger(_EventTrigger):
+    """One event per new File in the Step, for an ``AssetWatcher``. Airflow 3 only::
+
+        Asset("budgets", watchers=[AssetWatcher(name="new_file", trigger=WorkbenchFileEventTrigger(filename="*.xlsx"))])
+
+    An event's payload is ``{"uuid", "name", "size", "created_at"}`` (bytes; ISO 8601); of several Files the oldest
+    comes first, and the next ten seconds later, because the scheduler may forget events that are closer together until
+    the next one. Still a run can have several (after ``max_active_runs`` held it up, say): a DAG must look at all of
+    its ``triggering_asset_events``. While every DAG that the asset starts is paused, Airflow does not run this trigger.
+
+    **Which Files.** Those that come after the Step was read for the first time; what is there at that moment is not
+    new. From Airflow 3.3 on, what has been seen is kept in the asset's ``asset_state_store``: Files that came while
+    the triggerer was down, the DAG paused or the Step unreadable have their events afterwards (if the Step still lists
+    them: it keeps 30), and no File has a second one – but if the triggerer ends within three seconds of an event, that
+    event may come twice. Airflow 3.0 to 3.2 has no such store, and a restart cannot be told from a first start: every
+    start of the trigger tells of all Files that the Step lists. Nothing is missed, and the DAG must bear a File that
+    comes again.
+
+    **Trouble.** An event trigger has no task that could fail, and Airflow starts one that ends again at once. So this
+    one never ends: what passes by itself is waited out; what does not (the Step was deleted, or cannot be read, or the
+    connection is wrong) is an error in the triggerer's log, repeated every ten minutes at most. Each time the
+    connection is read anew, and it goes on as soon as somebody has mended it. (Otherwise a changed connection is
+    noticed when the triggerer starts the next time.)
+
+    Its arguments are kept in the database, and hold no secret. Assets with equal arguments may share one trigger.
+
+    :param workbench_conn_id: a connection of type ``workbench``; it must be able to read the Step
+    :param filename: name or pattern (``budget-*.xlsx``) of the Files that count; case counts
+    :param poke_interval: seconds between two looks at the page, where websockets do not get through
+    :raises AirflowOptionalProviderFeatureException: this is Airflow 2
+    """
+
+    def __init__(
+        self, workbench_conn_id: str = "workbench_default", filename: str = "*", poke_interval: float = 60
+    ) -> None:
+        super().__init__()
+        self.workbench_conn_id = workbench_conn_id
+        self.filename = filename
+        self.poke_interval = poke_interval
+        self._seen: SeenFiles | None = None
+        self._stored: SeenFiles | None = None
+        self._pause = _FIRST_PAUSE
+        self._next_event = 0.0
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Everything that another triggerer needs to go on; equal for triggers that do the same."""
+        return (
+            "airflow_provider_workbench.triggers.workbench.WorkbenchFileEventTrigger",
+            {
+                "workbench_conn_id": self.workbench_conn_id,
+                "filename": self.filename,
+                "poke_interval": self.poke_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield an event per new File. Ends only when it is cancelled."""
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+        from airflow_provider_workbench.client.errors import WorkbenchError
+
+        while True:
+            try:
+                async with aclosing(self._events()) as events:
+                    async for event in events:
+                        yield event
+                trouble = "Watching the Step ended."
+            except (WorkbenchError, AirflowNotFoundException) as error:
+                trouble = str(error)
+            except Exception as error:
+                # with the traceback: nothing is known of it
+                self.log.exception("Watching the Step failed")
+                trouble = f"{type(error).__name__} (see above)."
+            self.log.error(
+                "%s: new Files start no DAG at present. %s Trying again in %.0f s.", self._label, trouble, self._pause
+            )
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    async def _events(self) -> AsyncGenerator[TriggerEvent, None]:
+        from airflow_provider_workbench.client.watch import watch_step
+        from airflow_provider_workbench.hooks.workbench import WorkbenchHook
+
+        # a new hook: the connection may have been mended meanwhile
+        settings = await WorkbenchHook(self.workbench_conn_id).aget_settings()
+        name = f"{settings.endpoint.workflow_id}/{settings.endpoint.step_slug}"
+        async with watch_step(settings, poke_interval=self.poke_interval, log=self.log.info) as states:
+            async for step in states:
+                if self._seen is None or self._seen.step != name:
+                    self._seen = await self._at_start(name, step)
+                new = [file for file in self._seen.new_files(step) if fnmatch.fnmatchcase(file.name, self.filename)]
+                for file in new:
+                    self.log.info("%s: new File %r, uuid %s", self._label, file.name, file.uuid)
+                    await asyncio.sleep(max(0.0, self._next_event - time.monotonic()))
+                    yield TriggerEvent(_payload(file))
+                    self._next_event = time.monotonic() + _BETWEEN_EVENTS
+                    if self._stores:
+                        # stored before the event is, a File would be missed if the triggerer died in between
+                        await asyncio.sleep(_UNTIL_EVENTS_ARE_STORED)
+                    self._seen = self._seen.with_file(file)
+                    await self._store()
+                self._seen = self._seen.with_files(step)
+                self._pause = _FIRST_PAUSE
+                await self._store()
+
+    async def _at_start(self, name: str, step: Step) -> SeenFiles:
+        """What was seen before this trigger started."""
+        if not self._stores:
+            self.log.warning(
+                "%s: this Airflow has no asset_state_store, so all Files that the Step lists (%s) are told of, also "
+                "those that an earlier start told of.",
+                self._label,
+                len(step.files),
+            )
+            return SeenFiles(name)
+        # a trigger that several assets share has told all of them of a File that any of them remembers
+        kept = [SeenFiles.from_stored(await store.aget(self._key)) for store in self._stores]
+        mine = [each for each in kept if each is not None and each.step == name]
+        if not mine:
+            self.log.info("%s: waiting for new Files, beside the %s that are there.", self._label, len(step.files))
+            return SeenFiles(name).with_files(step)
+        seen = SeenFiles(name, tuple(dict.fromkeys(uuid for each in mine for uuid in each.uuids)))
+        self.log.info("%s: waiting for new Files, going on from what was seen before.", self._label)
+        return seen
+
+    async def _store(self) -> None:
+        seen = self._seen
+        if seen is None or seen == self._stored:
+            return
+        try:
+            for store in self._stores:
+                await store.aset(self._key, seen.as_dict())
+        except Exception as error:
+            # the next change stores it all
+            self.log.warning(
+                "%s: what was seen could not be kept (%s: %s). If the triggerer restarts now, Files come twice.",
+                self._label,
+                type(error).__name__,
+                error,
+            )
+        else:
+            self._stored = seen
+
+    @property
+    def _stores(self) -> list[Any]:
+        """The state stores of the assets that are watched; none below Airflow 3.3."""
+        accessors = getattr(self, "asset_state_store", None)
+        if accessors is None:
+            return []
+        # with more than one asset it wants them as keys, and does not tell the trigger which they are
+        found = (*getattr(accessors, "_by_name", {}).values(), *getattr(accessors, "_by_uri", {}).values())
+        return list(found) or [accessors]
+
+    @property
+    def _key(self) -> str:
+        # an asset can have several of these triggers. 512 characters is what Airflow's table takes
+        return f"workbench_files_seen/{self.workbench_conn_id}/{self.filename}"[:512]
+
+    @property
+    def _label(self) -> str:
+        return f"Watching {self.workbench_conn_id} for {self.filename!r}"
+
+
+def _payload(file: File) -> dict[str, Any]:
+    return {"uuid": file.uuid, "name": file.name, "size": file.size, "created_at": file.created_at.isoformat()}

@@ -1,0 +1,66 @@
+"""Many triggers of one process, one look-up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.hooks import shared_settings as module
+from airflow_provider_workbench.hooks.shared_settings import shared_settings
+
+SETTINGS = Settings.from_fields("https://app.example/api/v1/workflows/1/steps/step-x/files", "t0ken")
+
+
+class LookUp:
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.times = 0
+
+    async def __call__(self) -> Settings:
+        self.times += 1
+        await asyncio.sleep(0.02)
+        if self.failures:
+            raise self.failures.pop(0)
+        return SETTINGS
+
+
+async def test_many_who_ask_at_once_are_one_look_up() -> None:
+    look_up = LookUp()
+    found = await asyncio.gather(*(shared_settings("a", look_up) for _ in range(50)))
+    assert found == [SETTINGS] * 50
+    assert await shared_settings("a", look_up) is SETTINGS
+    assert look_up.times == 1
+
+
+async def test_each_connection_is_looked_up() -> None:
+    look_up = LookUp()
+    await asyncio.gather(shared_settings("a", look_up), shared_settings("b", look_up))
+    assert look_up.times == 2
+
+
+async def test_changed_connection_is_seen_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIFETIME", 0.05)
+    look_up = LookUp()
+    await shared_settings("a", look_up)
+    await asyncio.sleep(0.1)
+    await shared_settings("a", look_up)
+    assert look_up.times == 2
+
+
+async def test_failure_is_everyones_and_is_not_kept() -> None:
+    look_up = LookUp(ValueError("no such connection"))
+    results = await asyncio.gather(*(shared_settings("a", look_up) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [ValueError] * 3
+    assert await shared_settings("a", look_up) is SETTINGS
+
+
+async def test_cancelled_asker_does_not_cancel_the_others() -> None:
+    look_up = LookUp()
+    first = asyncio.create_task(shared_settings("a", look_up))
+    second = asyncio.create_task(shared_settings("a", look_up))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second is SETTINGS
+    assert look_up.times == 1
