@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,11 @@ def run_dag(airflow_db: None) -> Callable[..., Any]:
     from dag_runs import run_dag
 
     return run_dag
+
+
+@pytest.fixture
+def no_pauses_between_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload that Workbench does not take is made again at once."""
+    from airflow_provider_workbench.client.patience import Patience
+
+    monkeypatch.setattr(Patience, "__init__", partialmethod(Patience.__init__, round_pause=0, grace=0))

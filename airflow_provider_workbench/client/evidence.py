@@ -12,7 +12,9 @@ any                         423                                   either     BUS
 any                         GET 200                               either     NOT_TAKEN: the object was not moved away
 has it                      any other                             either     TAKEN
 has it, or one like it      HEAD at the size, GET 404             either     TAKEN: two witnesses
-has not                     HEAD at the size, or 404              either     NOT_TAKEN
+has not                     HEAD at the size, GET 404             either     UNDECIDED: a contradiction, for now
+has not                     HEAD at the size, no or another GET   either     NOT_TAKEN
+has not                     HEAD 404                              either     NOT_TAKEN
 has not                     no usable answer                      either     BUSY
 cannot be read              HEAD at the size, GET 404             no         TAKEN: the object was moved away
 cannot be read              HEAD at the size, GET 404             yes        UNDECIDED: the bytes go before the commit
@@ -20,9 +22,11 @@ has one like it, or         HEAD 404                              either     UND
 cannot be read
 likewise                    HEAD at the size, no answer to GET    either     BUSY
 likewise                    no usable answer                      either     BUSY
+any                         HEAD beyond the size                  either     UNDECIDED (TAKEN if the Step has it)
 likewise                    any other                             either     UNDECIDED
 ==========================  ====================================  =========  =========================================
 
+"GET 200" and "GET 404" are the TUS server's own words, no proxy's.
 What is still BUSY when time is up is UNDECIDED.
 """
 
@@ -75,7 +79,8 @@ def weigh(*, shown: Shown, head: Reading, get: Answer | None, size: int, answere
     if head.meaning is Meaning.AGAIN:
         return Finding.BUSY
     if shown is Shown.NO:
-        return Finding.NOT_TAKEN if at_end or head.meaning is Meaning.GONE else Finding.UNDECIDED
+        missing = (at_end and not moved) or head.meaning is Meaning.GONE
+        return Finding.NOT_TAKEN if missing else Finding.UNDECIDED
     if at_end and get is None:
         return Finding.BUSY
     return Finding.TAKEN if moved and not answered else Finding.UNDECIDED

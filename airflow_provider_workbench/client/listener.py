@@ -10,18 +10,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An upload that an earlier try left unfinished.
+    """An upload that a later try can go on with, or look for evidence with.
 
     :ivar upload_url: secret
     :ivar not_before: server time no later than when it was created
     :ivar not_after: server time no earlier than when it was created
     :ivar finish_failed: True if the TUS server itself said that the finish failed
+    :ivar duplicate_possible: True if an upload before it may have left the same File in the Step
     """
 
     upload_url: str = field(repr=False)
     not_before: datetime
     not_after: datetime
     finish_failed: bool = False
+    duplicate_possible: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values only. With a secret among them: seal it before it is stored."""
@@ -50,7 +52,7 @@ class Listener:
     :ivar warning: a line about what is odd but no error
     :ivar secret: an upload URL, before anything can log it
     :ivar unsettled: an upload that a later try can go on with; told again when more is known of it
-    :ivar settled: no later try should go on with it
+    :ivar settled: no later try should go on with it: it was refused, or the file is another now
     """
 
     progress: Callable[[int, int], None] = _ignore

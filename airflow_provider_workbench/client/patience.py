@@ -28,7 +28,7 @@ class Patience:
 
     first_pause: float = 0.5
     longest_pause: float = 30.0
-    round_pause: float = 10.0
+    round_pause: float = 5.0
     lock: float = 180.0
     source: float = 4.0
     grace: float = 5.0

@@ -14,6 +14,12 @@ def forms_of_settings(settings: Settings) -> tuple[str, ...]:
     return tuple(form for secret in secrets if secret for form in _forms(secret))
 
 
+def forms_for_reading(settings: Settings) -> tuple[str, ...]:
+    """The same for who only reads: then no server shows the token in another form than the connection's own."""
+    secrets = (settings.secret_link, settings.session_token)
+    return _unique(settings.token, *(form for secret in secrets if secret for form in _forms(secret)))
+
+
 def forms_of_upload_url(url: str) -> tuple[str, ...]:
     """Every form of an upload URL: it, its path, its id, raw and percent-quoted (ids hold a ``+``)."""
     path = urlsplit(url).path

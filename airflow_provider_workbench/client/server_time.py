@@ -18,7 +18,9 @@ def answer_time(answer: Answer | None) -> datetime | None:
     """The ``Date`` of an answer; None without a usable one."""
     try:
         date = parsedate_to_datetime(answer.headers["date"]) if answer else None
-        return date and (date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC))
+        if date is None or not 2000 < date.year < 3000:
+            return None
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
     except (KeyError, ValueError, OverflowError):
         return None
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from airflow_provider_workbench.client.errors import StepGoneError, WorkbenchError
+from airflow_provider_workbench.client.errors import (
+    ConfigurationError,
+    StepGoneError,
+    TlsError,
+    UnexpectedAnswerError,
+    WorkbenchError,
+)
 from airflow_provider_workbench.client.evidence import Finding, Shown, weigh
 from airflow_provider_workbench.client.job import Job
 from airflow_provider_workbench.client.steps import File, read_step
 from airflow_provider_workbench.client.transfer import Transfer
-from airflow_provider_workbench.client.tus import Meaning
-from airflow_provider_workbench.client.waiting import MAX_FILES, Wanted
+from airflow_provider_workbench.client.tus import Meaning, Reading
+from airflow_provider_workbench.client.waiting import Wanted, pushed_out
+
+# beyond this nobody knows what time it was on the server, and a File's age says nothing
+_CLOCKS_AGREE = timedelta(seconds=10)
+# so many pages in place of the Workflow's are no passing trouble: perhaps a login that the API does not ask for
+_STRANGE_PAGES = 4
 
 
 class Settling:
@@ -20,7 +31,8 @@ class Settling:
     :param wanted: the File by name, size and the earliest time that it can have
     :param not_after: no File that was there before is as new as this
     :param known: uuids of the Files that were there before; None if the Step was not looked at
-    :ivar seen: uuids of the Files that are there now; None if the Step cannot be read
+    :ivar seen: uuids of the Files that were there at the last look; ``known`` if the Step could not be read
+    :ivar shown: what the last look showed
     """
 
     def __init__(self, job: Job, wanted: Wanted, *, not_after: datetime, known: frozenset[str] | None) -> None:
@@ -29,6 +41,9 @@ class Settling:
         self._not_after = not_after
         self._known = known
         self.seen = known
+        self.shown = Shown.UNREADABLE
+        self._may_be_read_later = False
+        self._strange_pages = 0
 
     def settle(self, transfer: Transfer, *, size: int, answered: bool) -> Finding:
         """Look at the Step and at the upload until they decide, or ``finish_timeout`` is over.
@@ -36,59 +51,97 @@ class Settling:
         :param size: bytes; of the whole file
         :param answered: True if the TUS server itself said that the finish failed
         """
-        deadline = time.monotonic() + self._job.settings.finish_timeout
+        began = time.monotonic()
+        grace = began + self._job.patience.grace
         if not answered:
-            self._give_grace()
+            self._look_until(grace)
         while True:
-            head = transfer.get_offset()
-            at_end = head.meaning is Meaning.AT and head.offset == size
-            get = transfer.get_object() if at_end else None
-            finding = weigh(shown=self._look(), head=head, get=get, size=size, answered=answered)
-            if finding is not Finding.BUSY:
+            head = _head(transfer)
+            get = transfer.get_object() if head.meaning is Meaning.AT and head.offset == size else None
+            finding = weigh(shown=Shown.UNREADABLE, head=head, get=get, size=size, answered=answered)
+            if finding is Finding.RESUME:
                 return finding
-            if time.monotonic() > deadline:
+            finding = weigh(shown=self.look(), head=head, get=get, size=size, answered=answered)
+            now = time.monotonic()
+            unsure = finding is Finding.UNDECIDED and (self._may_be_read_later or now < grace)
+            if finding is not Finding.BUSY and not unsure:
+                return finding
+            if now > began + self._job.settings.finish_timeout:
                 return Finding.UNDECIDED
             self._job.control.sleep(self._job.patience.look)
 
     def settle_empty(self) -> Finding:
         """The same for 0 bytes, which are finished inside create-file: no upload is left that could be asked."""
-        shown = self._give_grace(times=4)
-        return {Shown.YES: Finding.TAKEN, Shown.NO: Finding.NOT_TAKEN}.get(shown, Finding.UNDECIDED)
+        began = time.monotonic()
+        self._look_until(began + 4 * self._job.patience.grace)
+        if self._may_be_read_later:
+            self._look_until(began + self._job.settings.retry_budget, but_not_after_a_page=True)
+        return {Shown.YES: Finding.TAKEN, Shown.NO: Finding.NOT_TAKEN}.get(self.shown, Finding.UNDECIDED)
 
-    def _give_grace(self, times: int = 1) -> Shown:
-        end = time.monotonic() + times * self._job.patience.grace
-        while True:
-            shown = self._look()
-            left = end - time.monotonic()
-            if shown is Shown.YES or left <= 0:
-                return shown
+    def look(self) -> Shown:
+        """Read the Step once."""
+        self._may_be_read_later = False
+        try:
+            files = _read_once(self._job)
+        except WorkbenchError as error:
+            self._strange_pages += isinstance(error, UnexpectedAnswerError)
+            self._may_be_read_later = self._strange_pages < _STRANGE_PAGES
+            files = None
+        self.shown = Shown.UNREADABLE if files is None else self._find(files)
+        return self.shown
+
+    def _look_until(self, end: float, *, but_not_after_a_page: bool = False) -> None:
+        while self.look() is not Shown.YES and (left := end - time.monotonic()) > 0:
+            if but_not_after_a_page and not self._may_be_read_later:
+                return
             self._job.control.sleep(min(left, self._job.patience.look))
 
-    def _look(self) -> Shown:
-        files = read_files(self._job)
-        if files is None:
-            return Shown.UNREADABLE
+    def _find(self, files: tuple[File, ...]) -> Shown:
         self.seen = frozenset(file.uuid for file in files)
         found = [file for file in files if self._wanted.matches(file) and file.uuid not in (self._known or ())]
-        if found:
-            surely = self._known is not None or any(file.created_at >= self._not_after for file in found)
-            return Shown.YES if surely else Shown.LIKE_IT
-        later = [file for file in files if self._wanted.not_before and file.created_at >= self._wanted.not_before]
-        # later Files may have pushed it out
-        return Shown.UNREADABLE if len(later) >= MAX_FILES else Shown.NO
+        if self._known is not None and found:
+            return Shown.YES
+        if any(file.created_at >= self._not_after for file in found):
+            return Shown.YES
+        not_before = self._wanted.not_before
+        if found and not_before and self._not_after - not_before <= _CLOCKS_AGREE:
+            return Shown.LIKE_IT
+        return Shown.UNREADABLE if found or pushed_out(files, self._wanted) else Shown.NO
 
 
 def read_files(job: Job) -> tuple[File, ...] | None:
     """The Step's Files; None if they cannot be read. Tries again, within ``retry_budget``, where that can help."""
     backoff = job.backoff()
+    strange_pages = 0
     while True:
         try:
-            return read_step(job.session, job.settings).files
-        except StepGoneError:
-            # a secret link that was reset, or is another Workflow's, shows nothing either
-            return None if job.settings.secret_link else ()
+            return _read_once(job)
         except WorkbenchError as error:
-            pause = backoff.pause(error.retry_after) if error.retryable else None
-        if pause is None:
+            strange_pages += isinstance(error, UnexpectedAnswerError)
+            pause = backoff.pause(error.retry_after)
+        if pause is None or strange_pages >= _STRANGE_PAGES:
             return None
         job.control.sleep(pause)
+
+
+def _read_once(job: Job) -> tuple[File, ...] | None:
+    """
+    :raises WorkbenchError: another look may do
+    """
+    try:
+        return read_step(job.session, job.settings).files
+    except StepGoneError as error:
+        # only a Workflow's own page proves that it has no such Step: a 404 may be a proxy's, a secret link another's
+        return () if error.status is None and not job.settings.secret_link else None
+    except WorkbenchError as error:
+        if error.retryable:
+            raise
+        return None
+
+
+def _head(transfer: Transfer) -> Reading:
+    try:
+        return transfer.get_offset()
+    except (TlsError, ConfigurationError):
+        # it would say that nothing was sent
+        return Reading(Meaning.AGAIN)

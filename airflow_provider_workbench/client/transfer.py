@@ -108,8 +108,8 @@ class Transfer(Uploader):
         while True:
             if self._ask_first:
                 reading = self._find_offset()
-                if reading.meaning is Meaning.GONE:
-                    return Reading(Meaning.UNKNOWN) if self._all_left else reading
+                if reading.meaning in (Meaning.GONE, Meaning.UNKNOWN):
+                    return reading
                 if reading.offset == self._size:
                     self.said = self.said or f"{self._host} has all bytes already."
                     # HEAD proves nothing here
@@ -142,6 +142,11 @@ class Transfer(Uploader):
             self._backoff.progress()
 
     # ---- after trouble
+
+    def go_on(self, reading: Reading) -> None:
+        """:meth:`overcome`, where evidence says that bytes are missing. The search for it has cost no budget."""
+        self._backoff.moved()
+        self.overcome(reading)
 
     def overcome(self, reading: Reading) -> None:
         """Wait before the server is asked for its offset.
@@ -216,7 +221,11 @@ class Transfer(Uploader):
         return reading
 
     def _find_offset(self) -> Reading:
-        """Ask until the server says AT an offset, or GONE (also of an earlier try's upload that is not this file's)."""
+        """Ask until the server says AT an offset.
+
+        :return: also GONE, of an earlier try's upload that is not this file's, too; or UNKNOWN if it is gone and all
+            bytes may have arrived before
+        """
         while True:
             reading = self.get_offset()
             if reading.meaning is Meaning.LOCKED:
@@ -227,6 +236,8 @@ class Transfer(Uploader):
                 if self._all_left is None:
                     return Reading(Meaning.GONE)
                 raise self._interrupted("")
+            if reading.meaning is Meaning.GONE and self._all_left is not False:
+                return Reading(Meaning.UNKNOWN)
             if reading.meaning is not Meaning.AGAIN:
                 return reading
             self._pause(reading)
@@ -248,7 +259,7 @@ class Transfer(Uploader):
             self.last_answer = self._patch(body)
         finally:
             blocks.close()
-        if body.unsent < length:
+        if body.unsent < length and not self._fruitless:
             # one PATCH can take longer than the budget, and only the server knows how far it got
             self._backoff.moved()
         answer = self.last_answer

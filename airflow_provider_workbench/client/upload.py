@@ -35,7 +35,7 @@ from airflow_provider_workbench.client.errors import (
     WorkbenchError,
     printable,
 )
-from airflow_provider_workbench.client.evidence import Finding
+from airflow_provider_workbench.client.evidence import Finding, Shown
 from airflow_provider_workbench.client.job import Job
 from airflow_provider_workbench.client.listener import Kept, Listener
 from airflow_provider_workbench.client.patience import Control, Patience
@@ -68,7 +68,7 @@ class UploadResult:
     :ivar step_url: the page where a person sees the Step
     :ivar not_before: ISO 8601; server time that is no later than the File's ``createdAt``
     :ivar uuid: the File's, if the Step was read and exactly one File can be ours, else None
-    :ivar duplicate_possible: True if an earlier round may have left the same File in the Step
+    :ivar duplicate_possible: True if an earlier round, also of an earlier try, may have left the same File in the Step
     :ivar bytes_sent: bytes of the file that were sent, repeated ones counted again
     :ivar attempts: create-file requests that it took
     :ivar resumed_from: bytes; where it last went on after a loss, 0 if it never had to
@@ -113,7 +113,8 @@ def upload_file(
     :param filename: the File's name; the path's last part if None, required for bytes
     :param chunk_size: bytes per PATCH; None takes the connection's, and that is by default one PATCH for all
     :param read_step_after: read the Step afterwards, to know the File's uuid. One more request
-    :param known: uuids of the Files that the Step has, if it was just read: no older File can pass for this one then
+    :param known: uuids of the Files that the Step has, if it was just read: no older File can pass for this one then.
+        Of no use with ``kept``, which may be among them
     :param listener: whom to tell what
     :param kept: go on with this upload if the server still has it
     :param control: to stop the upload from another thread
@@ -121,7 +122,7 @@ def upload_file(
     :param session: connections to use again; one of its own if None
     :raises SourceError, FilenameError, SizeError, ConfigurationError: nothing of it is in the Step
     :raises RefusedError: Workbench said why; nothing of it is in the Step
-    :raises UploadNotTakenError: all was sent, and surely nothing of it is in the Step
+    :raises UploadNotTakenError: all was sent, and by all evidence nothing of it is in the Step
     :raises UploadInterruptedError, UploadGoneError: it did not all arrive; nothing of it is in the Step
     :raises OutcomeUnknownError: all was sent, and nothing tells whether Workbench took it
     :raises UploadStoppedError: ``control`` stopped it
@@ -200,6 +201,7 @@ class _Upload:
     def _run(self, kept: Kept | None) -> UploadResult:
         if kept:
             self._listener.secret(kept.upload_url)
+            self._duplicate_possible = kept.duplicate_possible
             # the earlier try may have delivered it
             self._known = None
         while True:
@@ -216,10 +218,12 @@ class _Upload:
             )
             finding = self._send(transfer, upload)
             if finding is Finding.TAKEN:
-                self._listener.settled()
                 # by evidence, it may have been long before the last answer
                 return self._result(transfer.last_answer if transfer.accepted else None, upload.not_before)
             self._prepare_next_round(finding, transfer.said, resuming=resuming)
+            if finding is not None and self._known is not None and self._settling(upload).look() is Shown.YES:
+                self._listener.log("Workbench took it, late.")
+                return self._result(None, upload.not_before)
 
     def _run_empty(self) -> UploadResult:
         """0 bytes are finished inside create-file (``recorded/size_zero.json``): no upload is left to ask for evidence.
@@ -244,7 +248,7 @@ class _Upload:
             bound = now - self._since(self._started)
             finding = Finding.UNDECIDED
             if self._known is not None:
-                finding = self._settling(bound, now).settle_empty()
+                finding = self._settling(Kept("", bound, now)).settle_empty()
                 if finding is Finding.TAKEN:
                     return self._result(None, bound)
                 # a slow hook may still store it after its answer was an error (recorded)
@@ -268,49 +272,59 @@ class _Upload:
                 return Finding.TAKEN
             if reading.meaning is Meaning.GONE:
                 return None
-            self._listener.log(f"{transfer.said} All bytes were sent: looking whether Workbench took the File.")
-            if transfer.finish_failed and not upload.finish_failed:
-                upload = replace(upload, finish_failed=True)
-                self._listener.unsettled(upload)
+            self._listener.log(f"{transfer.said} Looking whether Workbench took the File.")
+            upload = self._note_finish(upload, transfer.finish_failed or upload.finish_failed)
             said = transfer.said
-            settling = self._settling(upload.not_before, upload.not_after)
+            settling = self._settling(upload)
             finding = settling.settle(transfer, size=self._source.size, answered=upload.finish_failed)
             transfer.said = said
             if finding is not Finding.RESUME:
                 self._known = settling.seen
+                # this round's object is still there, so the File is another round's
+                self._duplicate_possible |= finding is Finding.NOT_TAKEN and settling.shown is Shown.YES
                 self._listener.log(_FOUND[finding])
                 return finding
             # what failed was not the finish
-            upload = replace(upload, finish_failed=False)
-            transfer.overcome(reading)
+            upload = self._note_finish(upload, False)
+            transfer.go_on(reading)
+
+    def _note_finish(self, upload: Kept, failed: bool) -> Kept:
+        if failed == upload.finish_failed:
+            return upload
+        upload = replace(upload, finish_failed=failed)
+        self._listener.unsettled(upload)
+        return upload
 
     def _prepare_next_round(self, finding: Finding | None, said: str, *, resuming: bool) -> None:
         """Wait before the file is uploaded again, from zero.
 
         :raises WorkbenchError: there is no next round
         """
-        self._listener.settled()
-        if finding is None and resuming:
-            self._listener.log(f"{said} The server no longer has the upload of the earlier try: starting over.")
-            return
-        self._failed_rounds[finding] += 1
-        last = self._failed_rounds[finding] >= _ROUNDS
-        if finding is Finding.UNDECIDED:
-            if self._duplicate_possible:
-                raise OutcomeUnknownError(_UNKNOWN.format(sent=_SENT if self._source.size else "", why=said))
-            self._duplicate_possible = True
-        elif last and finding is None:
-            raise UploadGoneError(f"{said} The server has lost the upload {_ROUNDS} times.{NOTHING}")
-        elif last and self._duplicate_possible:
-            raise OutcomeUnknownError(_UNKNOWN.format(sent=_SENT if self._source.size else "", why=said))
-        elif last:
-            raise UploadNotTakenError(_NOT_TAKEN.format(why=said))
-        asked = min(self._asked_to_wait, self._job.settings.retry_budget)
-        pause = max(self._between_rounds.pause() or 0.0, asked)
-        self._listener.log(f"{said} Uploading the file again in {pause:.1f} s.")
-        self._job.control.sleep(pause)
+        if finding is None:
+            self._listener.settled()
+        if resuming:
+            # an earlier try's round does not count
+            self._listener.log(f"{said} What the earlier try uploaded is of no use: starting over.")
+        else:
+            self._failed_rounds[finding] += 1
+            rounds = self._failed_rounds[finding]
+            last = rounds >= (2 if finding is Finding.UNDECIDED else _ROUNDS)
+            if last or self._asked_to_wait > self._job.settings.retry_budget:
+                raise self._given_up(finding, said, rounds)
+            pause = self._between_rounds.pause(self._asked_to_wait) or 0.0
+            self._listener.log(f"{said} Uploading the file again in {pause:.1f} s.")
+            self._job.control.sleep(pause)
+        self._duplicate_possible |= finding is Finding.UNDECIDED
         # the Date of a kept connection is frozen (recorded), and the next round needs it
         self._job.session.close()
+
+    def _given_up(self, finding: Finding | None, said: str, rounds: int) -> WorkbenchError:
+        times = f", {rounds} times" if rounds > 1 else ""
+        if finding is None:
+            return UploadGoneError(f"{said} The server has lost the upload{times}.{NOTHING}")
+        if finding is Finding.UNDECIDED or self._duplicate_possible:
+            return OutcomeUnknownError(_UNKNOWN.format(sent=_SENT if self._source.size else "", why=said))
+        return UploadNotTakenError(_NOT_TAKEN.format(times=times, why=said))
 
     # ---- its parts
 
@@ -318,7 +332,7 @@ class _Upload:
         # nothing is lost by asking again: an upload that nobody finishes expires
         upload_url, created = self._create_patiently(WorkbenchError)
         self._listener.secret(upload_url)
-        upload = Kept(upload_url, *self._moment_of(created))
+        upload = Kept(upload_url, *self._moment_of(created), duplicate_possible=self._duplicate_possible)
         self._listener.unsettled(upload)
         return upload
 
@@ -341,19 +355,21 @@ class _Upload:
         self._round_started = time.monotonic()
         return create_file(self._job.session, self._job.settings, self._name, self._source.size)
 
-    def _settling(self, not_before: datetime, not_after: datetime) -> Settling:
-        wanted = Wanted(until="listed", name=self._name, size=self._source.size, not_before=not_before)
-        return Settling(self._job, wanted, not_after=not_after, known=self._known)
+    def _settling(self, upload: Kept) -> Settling:
+        wanted = Wanted(until="listed", name=self._name, size=self._source.size, not_before=upload.not_before)
+        return Settling(self._job, wanted, not_after=upload.not_after, known=self._known)
 
     def _moment_of(self, created: Answer) -> tuple[datetime, datetime]:
         """Server time no later, and no earlier, than create-file was answered so."""
         date = answer_time(created)
+        now = datetime.now(UTC)
         if date is None:
             # a proxy took it: this machine's clock, with room for its being wrong
-            now = datetime.now(UTC)
             return now - _CLOCKS_APART - self._since(self._round_started), now + _CLOCKS_APART
         frozen = timedelta(seconds=self._job.session.age)
-        return date - self._since(self._round_started), date + _DATE_UNIT + frozen + _CLOCK_MARGIN
+        # a Date can also be old for reasons that cannot be seen from here
+        not_after = max(date + _DATE_UNIT + frozen + _CLOCK_MARGIN, now)
+        return date - self._since(self._round_started), not_after
 
     def _since(self, moment: float) -> timedelta:
         return timedelta(seconds=time.monotonic() - moment) + _CLOCK_MARGIN
@@ -387,7 +403,7 @@ _UNKNOWN = (
     "Another try uploads it again, and the Step may then have it twice."
 )
 _NOT_TAKEN = (
-    f"All bytes were sent, {_ROUNDS} times, and Workbench did not take the File: {{why}} The Step does not have it. "
+    "All bytes were sent{times}, and Workbench did not take the File: {why} The Step does not have it. "
     "Workbench is in trouble: another try may find it well again."
 )
 _FOUND = {

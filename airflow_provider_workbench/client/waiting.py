@@ -162,17 +162,9 @@ def _judge_missing(step: Step, wanted: Wanted) -> Verdict:
     Of an upload whose uuid is not known, only later Files that left no room for it prove that it was dropped: where
     evidence alone says that Workbench took it, it may never have been listed, and that must not pass for success.
     """
-    if not wanted.is_pattern and wanted.not_before is not None:
-        later = [file for file in step.files if file.created_at >= wanted.not_before]
-        if len(later) >= MAX_FILES:
-            return Verdict("superseded", None, f"{wanted.label} was dropped: the Step has {MAX_FILES} later Files.")
-        later_bytes = sum(file.size for file in later)
-        if later and wanted.size is not None and later_bytes + wanted.size > MAX_BYTES:
-            return Verdict(
-                "superseded",
-                None,
-                f"{wanted.label} was dropped: later Files have {later_bytes} bytes, and a Step keeps {MAX_BYTES}.",
-            )
+    why = pushed_out(step.files, wanted)
+    if why:
+        return Verdict("superseded", None, f"{wanted.label} was dropped: {why}.")
     if wanted.uuid is not None:
         return Verdict(
             "superseded",
@@ -181,6 +173,19 @@ def _judge_missing(step: Step, wanted: Wanted) -> Verdict:
             "later Files pushed it out.",
         )
     return Verdict("waiting", None, f"{wanted.label} is not among the Step's Files yet.")
+
+
+def pushed_out(files: tuple[File, ...], wanted: Wanted) -> str:
+    """Why later Files left no room in the Step for the one that is wanted; empty if they did (protocol section 4)."""
+    if wanted.is_pattern or wanted.not_before is None:
+        return ""
+    later = [file for file in files if file.created_at >= wanted.not_before]
+    if len(later) >= MAX_FILES:
+        return f"the Step has {MAX_FILES} later Files"
+    later_bytes = sum(file.size for file in later)
+    if later and wanted.size is not None and later_bytes + wanted.size > MAX_BYTES:
+        return f"later Files have {later_bytes} bytes, and a Step keeps {MAX_BYTES}"
+    return ""
 
 
 def _superseded_by(wanted: Wanted, later: File) -> str:

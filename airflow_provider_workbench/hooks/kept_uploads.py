@@ -6,6 +6,7 @@ with Airflow's Fernet key, and opened only for the same source, File name, Step,
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -49,7 +50,7 @@ class KeptUploads:
             self._log("What an earlier try kept of its upload cannot be read (another Fernet key?): starting over.")
             return None
         if kept.get("for") != self._purpose(settings, filename, fingerprint):
-            self._log("An earlier try's upload was of another file, or the task was cleared: starting over.")
+            self._log("An earlier try's upload was of another file or token, or the task was cleared: starting over.")
             return None
         try:
             return Kept.from_dict(kept["upload"])
@@ -68,7 +69,9 @@ class KeptUploads:
         self._state.delete(KEY)
 
     def _purpose(self, settings: Settings, filename: str, fingerprint: str) -> list[Any]:
-        return [settings.endpoint.create_file_url, filename, fingerprint, self._state.max_tries]
+        # a reset of the token is the end of every upload that was made with the old one (protocol, "The pieces")
+        token = hashlib.sha256(settings.token.encode()).hexdigest()
+        return [settings.endpoint.create_file_url, token, filename, fingerprint, self._state.max_tries]
 
 
 def _fernet() -> Any:
@@ -76,7 +79,11 @@ def _fernet() -> Any:
         from airflow.sdk.crypto import get_fernet
     except ImportError:
         from airflow.models.crypto import get_fernet
-    fernet = get_fernet()
+    try:
+        fernet = get_fernet()
+    except Exception:
+        # a malformed key: Airflow itself complains of it where it needs one
+        return None
     return fernet if fernet.is_encrypted else None
 
 

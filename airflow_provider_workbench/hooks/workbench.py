@@ -88,18 +88,20 @@ class WorkbenchHook(BaseHook):
 
     async def aget_settings(self) -> Settings:
         """:meth:`get_settings` for asyncio, as in a trigger: nothing here blocks the event loop."""
-        if self._settings is None:
-            from airflow_provider_workbench.hooks.shared_settings import shared_settings
+        from airflow_provider_workbench.hooks.shared_settings import shared_settings
 
-            self._settings = await shared_settings(self.workbench_conn_id, self._look_up)
-        return self._settings
+        # not kept: of the token, only the form that reading could show is masked
+        return await shared_settings(self.workbench_conn_id, self._look_up)
 
     async def _look_up(self) -> Settings:
         from airflow.providers.common.compat.connection import get_async_connection
         from asgiref.sync import sync_to_async
 
+        from airflow_provider_workbench.client.secret_forms import forms_for_reading
+
         settings = self._read(await get_async_connection(self.workbench_conn_id))
-        await sync_to_async(self._mask_settings)(settings)
+        # each new form makes Airflow compile a pattern of all that it masks, and a triggerer may have many connections
+        await sync_to_async(_mask)(forms_for_reading(settings))
         return settings
 
     def upload_file(
@@ -121,7 +123,8 @@ class WorkbenchHook(BaseHook):
         :param read_step: read the Step afterwards, to know the File's uuid
         :param known: uuids of the Step's Files, if it was just read: no older File can pass for this one then
         :param progress: called with bytes sent so far and bytes in all
-        :param kept_uploads: where an unfinished upload is kept for the task's next try
+        :param kept_uploads: where an unfinished upload is kept for the task's next try; whoever has noted the result
+            may forget it there
         :raises WorkbenchFatalError: no retry can mend it; the message says what can
         :raises WorkbenchError: a retry can help
         """
@@ -145,6 +148,8 @@ class WorkbenchHook(BaseHook):
         from airflow_provider_workbench.client.sources import open_source
         from airflow_provider_workbench.client.upload import upload_file
 
+        self._control = Control()
+        self._unsettled = None
         settings = self.get_settings()
         source = open_source(filepath)
         name = filename if filename is not None else source.name or ""
@@ -169,7 +174,6 @@ class WorkbenchHook(BaseHook):
         if kept:
             self._mask_upload_url(kept.upload_url)
             self._unsettled = kept
-        self._control = Control()
         result = upload_file(
             settings,
             source,
@@ -188,6 +192,7 @@ class WorkbenchHook(BaseHook):
                 settled=on_settled,
             ),
         )
+        self._unsettled = None
         seconds = max(result.seconds, 0.001)
         self.log.info(
             "Workbench accepted %r: %d bytes (%s) in %s, %s/s. %s",

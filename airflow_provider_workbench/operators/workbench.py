@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_workbench.client.settings import Settings
     from airflow_provider_workbench.client.waiting import Verdict
     from airflow_provider_workbench.hooks.kept_delivery import KeptDelivery
+    from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
     from airflow_provider_workbench.hooks.waiting import Rules, Waiting
     from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
@@ -124,6 +125,7 @@ class WorkbenchUploadOperator(BaseOperator):
             self._hook.stop_upload(terminate=self._is_last_try)
 
     def _execute(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
         from airflow_provider_workbench.hooks.waiting import Waiting, read_before_upload, seconds, wait_deadline
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
@@ -131,18 +133,24 @@ class WorkbenchUploadOperator(BaseOperator):
         self._is_last_try = ti is None or ti.try_number > ti.max_tries
         rules = self._rules()
         self._hook = WorkbenchHook(self.workbench_conn_id)
+        kept_uploads = KeptUploads(context, self.log.info)
         if rules.until is None:
-            return self._upload(self._hook, context)
+            upload = self._upload(self._hook, kept_uploads)
+            kept_uploads.forget()
+            return upload
         poke_interval = seconds("poke_interval", self.poke_interval)
         timeout = seconds("wait_timeout", self.wait_timeout)
         settings = self._hook.get_settings()
         kept = self._kept(settings, context)
-        upload = kept.load()
-        if upload is None:
+        delivered = kept.load()
+        if delivered is None:
             before = read_before_upload(settings, lambda: self._killed)
-            upload = self._upload(self._hook, context, frozenset(file.uuid for file in before.files))
+            upload = self._upload(self._hook, kept_uploads, frozenset(file.uuid for file in before.files))
             kept.save(upload)
+            # only now: a try that is killed in between finds one or the other
+            kept_uploads.forget()
         else:
+            upload = delivered
             self.log.info("An earlier try of this task delivered the File: only waiting for it.")
         waiting = Waiting.of_upload(settings, upload, rules, self.log)
         verdict = waiting.look()
@@ -189,15 +197,11 @@ class WorkbenchUploadOperator(BaseOperator):
             on_superseded=self.on_superseded,
         )
 
-    def _upload(self, hook: WorkbenchHook, context: Context, known: frozenset[str] | None = None) -> dict[str, Any]:
-        from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
-
+    def _upload(
+        self, hook: WorkbenchHook, kept_uploads: KeptUploads, known: frozenset[str] | None = None
+    ) -> dict[str, Any]:
         result = hook.upload_file(
-            self.filepath,
-            self.filename,
-            chunk_size=self.chunk_size,
-            known=known,
-            kept_uploads=KeptUploads(context, self.log.info),
+            self.filepath, self.filename, chunk_size=self.chunk_size, known=known, kept_uploads=kept_uploads
         )
         return result.as_dict()
 

@@ -101,6 +101,7 @@ RETRYABLE = {
     "UploadStoppedError",
     "UploadGoneError",
     "OutcomeUnknownError",
+    "WaitTimeoutError",
     "WaitingFailedError",
 }
 

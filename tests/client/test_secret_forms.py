@@ -6,7 +6,7 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_workbench.client.secret_forms import forms_of_settings, forms_of_upload_url
+from airflow_provider_workbench.client.secret_forms import forms_for_reading, forms_of_settings, forms_of_upload_url
 from airflow_provider_workbench.client.settings import Settings
 
 URL = "https://app.workbench.example/api/v1/workflows/123/steps/step-a/files"
@@ -24,6 +24,11 @@ def test_each_secret_of_the_connection_has_its_forms() -> None:
 
 def test_connection_without_optional_secrets_has_only_the_token() -> None:
     assert forms_of_settings(Settings.from_fields(URL, "token")) == ("token", "dG9rZW4=")
+
+
+def test_who_only_reads_needs_no_form_of_the_token_that_only_uploads_show() -> None:
+    settings = Settings.from_fields(URL, "token", {"session_token": "cookie"})
+    assert forms_for_reading(settings) == ("token", "cookie", "Y29va2ll")
 
 
 def test_upload_url_is_known_whole_by_path_and_by_id() -> None:

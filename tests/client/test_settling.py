@@ -61,17 +61,20 @@ def test_listed_file_is_taken() -> None:
 
 
 @pytest.mark.parametrize("other", [listed(name="b.csv"), listed(size=5), listed(after=-1)])
-def test_other_or_earlier_file_is_no_evidence(other: Any) -> None:
+@pytest.mark.parametrize("moved", [True, False])
+def test_other_or_earlier_file_is_no_evidence(other: Any, moved: bool) -> None:
     with Workbench(readable=True) as server:
         complete(server)
         server.finished, server.files = True, [other]
-        assert settle(server) is Finding.NOT_TAKEN
+        if not moved:
+            server.script["GET"] = [says("404 Not Found", PAGE), ...]
+        assert settle(server) is (Finding.UNDECIDED if moved else Finding.NOT_TAKEN)
 
 
 def test_file_that_was_there_before_is_no_evidence() -> None:
     with Workbench(readable=True) as server:
         complete(server)
-        server.finished, server.files = True, [listed()]
+        server.files = [listed()]
         assert settle(server, known=frozenset({"u0"})) is Finding.NOT_TAKEN
 
 
@@ -86,7 +89,38 @@ def test_file_like_it_that_may_be_an_older_one_needs_a_second_witness(known: fro
         if known is None:
             assert finding is (Finding.UNDECIDED if gone else Finding.TAKEN)
         else:
-            assert finding is (Finding.NOT_TAKEN if known else Finding.TAKEN)
+            missing = Finding.NOT_TAKEN if gone else Finding.UNDECIDED
+            assert finding is (missing if known else Finding.TAKEN)
+
+
+def test_file_that_is_listed_after_the_finish_was_answered_with_an_error_is_waited_for() -> None:
+    """The hook takes the bytes away before it commits the File."""
+
+    def late(call: Call) -> None:
+        server.files = [listed()]
+        call.answer("200 OK", page_of(server))
+
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.finished = True
+        server.script["PAGE"] = [None, late]
+        assert settle(server, answered=True) is Finding.TAKEN
+
+
+def test_page_in_trouble_costs_nothing_where_bytes_are_missing() -> None:
+    with Workbench(retry_budget=60, finish_timeout=60) as server:
+        server.size, server.content = SIZE, bytearray(2)
+        server.script["PAGE"] = [says("200 OK", PAGE), ...]
+        began = time.monotonic()
+        assert settle(server) is Finding.RESUME
+        assert time.monotonic() - began < 5
+
+
+def test_like_file_where_the_clocks_do_not_agree_tells_nothing() -> None:
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.finished, server.files = True, [listed(after=1)]
+        assert settle(server, not_after=START + timedelta(minutes=5), answered=True) is Finding.UNDECIDED
 
 
 def test_upload_host_is_asked_only_after_a_grace() -> None:
@@ -141,11 +175,14 @@ def test_page_that_stays_in_trouble_tells_nothing() -> None:
         assert settle(server) is Finding.UNDECIDED
 
 
-def test_page_of_a_deleted_workflow_shows_that_nothing_was_taken() -> None:
+@pytest.mark.parametrize("moved", [True, False])
+def test_page_that_is_not_found_tells_nothing(moved: bool) -> None:
+    """The Workflow may be deleted, or a proxy may let only the API through."""
     with Workbench() as server:
         complete(server)
+        server.finished = moved
         server.script["PAGE"] = [says("404 Not Found", PAGE), ...]
-        assert settle(server) is Finding.NOT_TAKEN
+        assert settle(server) is (Finding.TAKEN if moved else Finding.NOT_TAKEN), "by the upload host's word"
 
 
 def test_secret_link_that_shows_nothing_tells_nothing() -> None:

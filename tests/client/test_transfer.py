@@ -369,7 +369,7 @@ def test_finish_that_was_not_taken_is_made_again_without_a_duplicate(readable: b
     assert [kept.finish_failed for kept in told.kept if kept.upload_url == urls[0]] == (
         [False] if lost else [False, True]
     )
-    assert told.events[-1] == "settled"
+    assert "settled" not in told.events
 
 
 def gone_after_all(call: Call) -> None:
@@ -572,7 +572,7 @@ def test_create_file_of_an_empty_file_is_asked_again_when_nobody_listens(wb: San
 def test_create_file_of_an_empty_file_that_a_proxy_answered_is_settled_first() -> None:
     """It may have passed the request on."""
     with Workbench(readable=True) as server:
-        server.script["CREATE"] = [says("429 Too Many Requests", PAGE)]
+        server.script["CREATE"] = [says("502 Bad Gateway", PAGE)]
         result = upload(server.settings, b"")
         assert delivered(server) == [b""]
         assert (result.attempts, result.duplicate_possible) == (2, True)

@@ -124,6 +124,7 @@ class TestErrors:
             connect().upload_file(b"x", filename="x.csv")
         assert not isinstance(caught.value, AirflowFailException)
 
+    @pytest.mark.usefixtures("no_pauses_between_rounds")
     @pytest.mark.parametrize(
         ("hook", "readable", "kind"),
         [
@@ -146,6 +147,7 @@ class TestErrors:
         assert isinstance(translated, AirflowFailException) is not kind.retryable
         assert for_airflow(translated) is translated
 
+    @pytest.mark.usefixtures("no_pauses_between_rounds")
     def test_no_exception_carries_a_secret(self, connect, workbench_sandbox):
         workbench_sandbox.hook, workbench_sandbox.hook_retry_seconds = "down", 0
         hook = connect(secret_link="wSecretLink123")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_workbench.client.errors import UploadStoppedError
+from airflow_provider_workbench.client.errors import OutcomeUnknownError, UploadStoppedError
 from airflow_provider_workbench.hooks import kept_uploads
 from airflow_provider_workbench.operators.workbench import WorkbenchUploadOperator
 
@@ -103,7 +103,7 @@ def test_an_accepted_upload_leaves_nothing_behind(connected, store, path, monkey
     assert store.values == {}
 
 
-@pytest.mark.parametrize("change", ["file", "cleared", "key", "expired", "garbage"])
+@pytest.mark.parametrize("change", ["file", "cleared", "key", "token", "expired", "garbage"])
 def test_a_retry_starts_over_and_says_why(connected, store, path, monkeypatch, capsys, caplog, change):
     killed(path, context(store), monkeypatch)
     max_tries = 2
@@ -117,6 +117,9 @@ def test_a_retry_starts_over_and_says_why(connected, store, path, monkeypatch, c
         other = SimpleNamespace(is_encrypted=True, decrypt=Fernet(Fernet.generate_key()).decrypt)
         monkeypatch.setattr(kept_uploads, "_fernet", lambda: other)
         other.encrypt = lambda text: text
+    elif change == "token":
+        connected.step.reset_token()  # which is the end of every upload made with the old one
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", connected.step.connection_json())
     elif change == "expired":
         connected.forget_uploads()
     else:
@@ -133,6 +136,29 @@ def test_without_a_fernet_key_nothing_is_kept(connected, store, path, monkeypatc
     monkeypatch.setattr(kept_uploads, "_fernet", lambda: None)
     killed(path, context(store), monkeypatch)
     assert store.values == {}
+
+
+def test_a_malformed_fernet_key_keeps_nothing_and_fails_nothing(connected, store, path, monkeypatch):
+    def complain():
+        raise ValueError("Fernet key must be 32 url-safe base64-encoded bytes.")
+
+    import airflow.sdk.crypto
+
+    monkeypatch.setattr(airflow.sdk.crypto, "get_fernet", complain)
+    assert run(path, context(store), monkeypatch)["size"] == SIZE
+    assert store.values == {}
+
+
+@pytest.mark.usefixtures("no_pauses_between_rounds")
+def test_what_an_earlier_try_may_have_left_is_still_said_by_the_next(connected, store, path, monkeypatch):
+    connected.hook, connected.hook_retry_seconds = "store-then-500", 0
+    step = connected.private_step
+    monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", step.connection_json())
+    with pytest.raises(OutcomeUnknownError):
+        run(path, context(store), monkeypatch)
+    connected.hook = "ok"
+    assert run(path, context(store, 2), monkeypatch)["duplicate_possible"]
+    assert len(step.files) == 3
 
 
 def test_without_a_store_a_retry_uploads_again_and_says_so(connected, path, monkeypatch, capsys, caplog):
