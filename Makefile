@@ -7,7 +7,7 @@ DAG ?= example_workbench_upload
 PYTEST_ARGS ?=
 FAULT_RUNS ?= 500
 
-.PHONY: test test-all test-faults test-scripted test-interop test-2.11 test-3.1 lint format coverage demo constraints clean
+.PHONY: test test-all test-faults test-scripted test-interop test-2.11 test-3.1 lint format coverage demo constraints clean bench
 
 test: .venv/.ready                       ## the tests, on Airflow 3.3.2
 	$(PY) -m coverage run -m pytest $(PYTEST_ARGS)
@@ -43,6 +43,24 @@ coverage: test                           ## lines and branches of the client
 demo: .venv/.ready
 	@$(PY) scripts/demo.py $(if $(KEEP),--keep) $(DAG)
 
+# what a user would take instead is installed for them; what cannot be is left out, and the tables say so
+BENCHMARKS := transfer memory small_files resume parse_cost growth waiting
+bench: $(BENCHMARKS:%=bench-%)           ## all benchmarks, in 15 minutes on two idle cores; or one: make bench-transfer
+
+bench-%: .venv/.ready
+	$(PY) benchmarks/$*.py
+
+bench-transfer bench-resume: benchmarks/node_modules/.ready
+bench-parse_cost: .venv-peers/.ready
+
+benchmarks/node_modules/.ready:
+	@mkdir -p benchmarks/node_modules
+	npm install --prefix benchmarks --no-package-lock --no-save --no-audit --no-fund tus-js-client@4.3.1 && touch $@ || true
+
+.venv-peers/.ready: benchmarks/peers.txt .venv/.ready
+	@mkdir -p .venv-peers
+	$(PY) -m uv pip install --quiet --python $(PY) --target .venv-peers --no-deps -r benchmarks/peers.txt && touch $@ || true
+
 # --- environments: one per Airflow, made anew when what goes into them changes
 
 .venv/.ready: constraints.txt
@@ -69,5 +87,5 @@ constraints: .venv/.ready
 	$(call COMPILE,2.11.2,constraints-2.11.txt)
 
 clean:
-	rm -rf .venv .venv-3.1 .venv-2.11 build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-3.1 .venv-2.11 .venv-peers benchmarks/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

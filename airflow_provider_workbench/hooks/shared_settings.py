@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 
 from airflow_provider_workbench.client.settings import Settings
 
-# seconds; a changed connection counts for triggers that start later
-LIFETIME = 30.0
+# seconds; triggers that start later look up anew, so that a mended connection counts at once for whoever tries again
+LIFETIME = 5.0
 
 _SHARED: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Settings]] = {}
 

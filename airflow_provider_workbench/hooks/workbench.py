@@ -86,8 +86,13 @@ class WorkbenchHook(BaseHook):
             self._mask_settings(self._settings)
         return self._settings
 
-    async def aget_settings(self) -> Settings:
-        """:meth:`get_settings` for asyncio, as in a trigger: nothing here blocks the event loop."""
+    async def aget_settings(self, *, fresh: bool = False) -> Settings:
+        """:meth:`get_settings` for asyncio, as in a trigger: nothing here blocks the event loop.
+
+        :param fresh: look the connection up anew; else a look-up of the last seconds will do
+        """
+        if fresh:
+            return await self._look_up()
         from airflow_provider_workbench.hooks.shared_settings import shared_settings
 
         # not kept: of the token, only the form that reading could show is masked

@@ -171,8 +171,8 @@ class WorkbenchFileEventTrigger(_EventTrigger):
         from airflow_provider_workbench.client.watch import watch_step
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
-        # a new hook: the connection may have been mended meanwhile
-        settings = await WorkbenchHook(self.workbench_conn_id).aget_settings()
+        # fresh: the connection may have been mended meanwhile
+        settings = await WorkbenchHook(self.workbench_conn_id).aget_settings(fresh=True)
         name = f"{settings.endpoint.workflow_id}/{settings.endpoint.step_slug}"
         async with watch_step(settings, poke_interval=self.poke_interval, log=self.log.info) as states:
             async for step in states:
