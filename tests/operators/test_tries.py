@@ -142,9 +142,12 @@ def test_a_malformed_fernet_key_keeps_nothing_and_fails_nothing(connected, store
     def complain():
         raise ValueError("Fernet key must be 32 url-safe base64-encoded bytes.")
 
-    import airflow.sdk.crypto
+    try:
+        from airflow.sdk import crypto
+    except ImportError:
+        from airflow.models import crypto
 
-    monkeypatch.setattr(airflow.sdk.crypto, "get_fernet", complain)
+    monkeypatch.setattr(crypto, "get_fernet", complain)
     assert run(path, context(store), monkeypatch)["size"] == SIZE
     assert store.values == {}
 
