@@ -31,10 +31,10 @@ def test_who_only_reads_needs_no_form_of_the_token_that_only_uploads_show() -> N
     assert forms_for_reading(settings) == ("token", "cookie", "Y29va2ll")
 
 
-def test_upload_url_is_known_whole_by_path_and_by_id() -> None:
+def test_upload_url_is_known_by_its_id() -> None:
     forms = forms_of_upload_url(UPLOAD)
-    assert forms[:3] == (UPLOAD, "/files/0123abcd+s3~id_-", "0123abcd+s3~id_-")
-    assert "0123abcd%2Bs3~id_-" in forms
+    assert forms == ("0123abcd+s3~id_-", "0123abcd%2Bs3~id_-")
+    assert any(form in text for text in (UPLOAD, UPLOAD.replace("+", "%2B")) for form in forms)
 
 
 def test_quoted_upload_url_gives_the_raw_id_too() -> None:
