@@ -165,7 +165,8 @@ class Transfer(Uploader):
             return
         if reading.meaning is Meaning.TOO_LARGE or self._fruitless >= _FRUITLESS_ROUNDS:
             self._send_less(reading)
-        if reading.meaning is not Meaning.TOO_LARGE:
+        # a connection that was cut after progress is asked about at once: whoever cut it may be gone
+        if reading.meaning is not Meaning.TOO_LARGE and (self._fruitless > 1 or reading.status is not None):
             self._pause(reading)
 
     def _send_less(self, reading: Reading) -> None:
