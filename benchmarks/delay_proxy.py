@@ -1,0 +1,98 @@
+"""A link with long round trips: a proxy on loopback that passes each byte on after half a round trip.
+
+The handshake of TCP cannot be slowed down from outside of the kernel. So a client is connected at once, and all that
+it sends before the first answer is held back for a round trip longer: that answer comes when it would have come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+
+
+class DelayProxy:
+    """``with DelayProxy(targets, round_trip) as proxy: connect to proxy.ports``.
+
+    :param targets: ports on this machine
+    :param round_trip: seconds
+    """
+
+    def __init__(self, targets: Sequence[int], round_trip: float) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        arguments = (theirs, targets, round_trip)
+        self._process = multiprocessing.get_context("spawn").Process(target=_run, args=arguments, daemon=True)
+        self.ports: list[int] = []
+
+    def __enter__(self) -> DelayProxy:
+        self._process.start()
+        self.ports = self._pipe.recv()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+# threads, since asyncio's timers are late by a millisecond
+
+
+def _run(pipe: Connection, targets: Sequence[int], round_trip: float) -> None:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in targets]
+    for listener, target in zip(listeners, targets, strict=True):
+        _start(_accept, listener, target, round_trip)
+    pipe.send([listener.getsockname()[1] for listener in listeners])
+    threading.Event().wait()
+
+
+def _start(function: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()
+
+
+def _accept(listener: socket.socket, target: int, round_trip: float) -> None:
+    while True:
+        here, _ = listener.accept()
+        there = socket.create_connection(("127.0.0.1", target))
+        for each in (here, there):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answered = threading.Event()
+        for source, sink, handshake in ((here, there, round_trip), (there, here, 0.0)):
+            under_way: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
+            _start(_take, source, under_way, round_trip / 2, handshake, answered)
+            _start(_deliver, under_way, sink, answered if sink is here else None)
+
+
+def _take(
+    source: socket.socket,
+    under_way: SimpleQueue[tuple[float, bytes]],
+    delay: float,
+    handshake: float,
+    answered: threading.Event,
+) -> None:
+    data = b"more"
+    while data:
+        try:
+            data = source.recv(65536)
+        except OSError:
+            data = b""
+        under_way.put((time.monotonic() + delay + (0.0 if answered.is_set() else handshake), data))
+
+
+def _deliver(
+    under_way: SimpleQueue[tuple[float, bytes]], sink: socket.socket, begun: threading.Event | None = None
+) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            due, data = under_way.get()
+            time.sleep(max(0.0, due - time.monotonic()))
+            if begun:
+                begun.set()
+            if not data:
+                break
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
