@@ -87,10 +87,9 @@ class Wanted:
         """True if ``file`` may be the one."""
         if self.uuid is not None:
             return file.uuid == self.uuid
-        if self.name is not None:
-            same = fnmatch.fnmatchcase(file.name, self.name) if self.is_pattern else file.name == self.name
-            if not same:
-                return False
+        same = matches_name if self.is_pattern else str.__eq__
+        if self.name is not None and not same(file.name, self.name):
+            return False
         if self.size is not None and file.size != self.size:
             return False
         return self.not_before is None or file.created_at >= self.not_before
@@ -173,6 +172,11 @@ def _judge_missing(step: Step, wanted: Wanted) -> Verdict:
             "later Files pushed it out.",
         )
     return Verdict("waiting", None, f"{wanted.label} is not among the Step's Files yet.")
+
+
+def matches_name(name: str, pattern: str) -> bool:
+    """True if a File's name is ``pattern``, or fits it as a shell's would. Case counts, and brackets in a name may."""
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
 def pushed_out(files: tuple[File, ...], wanted: Wanted) -> str:

@@ -139,7 +139,8 @@ class Watcher:
         """Read the page and pass on what it says. False if it could not be read this time."""
         self._joined.clear()
         try:
-            steps = steps_of_page(await session.read_page(), self._settings)
+            # a large page takes long to parse, and other triggers share this event loop
+            steps = await asyncio.to_thread(steps_of_page, await session.read_page(), self._settings)
         except WorkbenchError as error:
             if not error.retryable:
                 raise

@@ -86,9 +86,11 @@ class WorkflowSocket:
 
     async def close(self) -> None:
         """Close it, without waiting for the server."""
-        if self._socket is not None:
-            await self._socket.close()
-        await self._session.__aexit__(None, None, None)
+        try:
+            if self._socket is not None:
+                await self._socket.close()
+        finally:
+            await self._session.__aexit__(None, None, None)
 
     async def _pong(self, data: bytes) -> None:
         assert self._socket is not None

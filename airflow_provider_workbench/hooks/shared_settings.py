@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from airflow_provider_workbench.client.errors import WaitingFailedError
 from airflow_provider_workbench.client.settings import Settings
 
 # seconds; triggers that start later look up anew, so that a mended connection counts at once for whoever tries again
 LIFETIME = 5.0
+LIMIT = 60.0
 
 _SHARED: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Settings]] = {}
 
@@ -28,8 +30,16 @@ async def shared_settings(conn_id: str, look_up: Callable[[], Awaitable[Settings
     if task is None:
 
         async def run() -> Settings:
-            return await look_up()
+            try:
+                async with asyncio.timeout(LIMIT):
+                    return await look_up()
+            except TimeoutError:
+                # raised outside, so that nothing is chained
+                pass
+            raise WaitingFailedError(f"Airflow gave no connection {conn_id!r} within {LIMIT:.0f} s.")
 
+        for other in [other for other in _SHARED if other[0].is_closed()]:
+            del _SHARED[other]
         task = _SHARED[key] = loop.create_task(run())
         task.add_done_callback(lambda done: _forget_later(key, done))
     # whoever asked first may be cancelled while others wait

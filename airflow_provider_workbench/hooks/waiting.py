@@ -150,15 +150,17 @@ class Waiting:
             pause = min(2 * pause, poke_interval)
         return None
 
-    def confirm(self, verdict: Verdict) -> Verdict:
-        """Look at the page if a trigger says that the File is gone.
+    def verdict_of(self, event: dict[str, Any]) -> Verdict | None:
+        """What a trigger's event says; None if the time is over, and the page does not show it even now.
 
-        Workbench sends two changes of one moment in any order, and then the older one is what a websocket shows last;
-        the page is always the newest.
+        :param event: no error
         """
-        if verdict.state != "superseded" or verdict.file is not None:
-            return verdict
-        return self.look() or verdict
+        if event["state"] != "timeout":
+            return Verdict.from_dict(event)
+        self.last_seen = event["message"]
+        # it may have come since the last look, or its push may have been lost
+        verdict = self.look()
+        return None if verdict is None or verdict.state == "waiting" else verdict
 
     def conclude(self, verdict: Verdict) -> dict[str, Any] | None:
         """What the end of the waiting means for the task.
@@ -196,16 +198,13 @@ class Waiting:
             log("%s", message)
 
 
-def event_verdict(event: dict[str, Any]) -> Verdict | None:
-    """What a trigger's event says; None if it is that the time is over.
-
-    :raises WorkbenchError: the event is an error
+def check_event(event: dict[str, Any]) -> None:
     """
-    if event["state"] == "timeout":
-        return None
+    :param event: a trigger's
+    :raises WorkbenchError: it is an error
+    """
     if event["state"] == "error":
         raise error_from_dict(event)
-    return Verdict.from_dict(event)
 
 
 def read_before_upload(settings: Settings, is_stopped: Callable[[], bool]) -> Step:

@@ -108,15 +108,14 @@ class WorkbenchUploadOperator(BaseOperator):
 
         return translated(lambda: self._execute(context))
 
-    def execute_complete(self, context: Context, event: dict[str, Any], deadline: str | None = None) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Take the trigger's event. Called by Airflow.
 
         :param event: a :class:`~airflow_provider_workbench.triggers.workbench.WorkbenchFileTrigger`'s
-        :param deadline: ISO 8601; until when it waits
         """
         from airflow_provider_workbench.hooks.workbench import translated
 
-        return translated(lambda: self._complete(context, event, deadline))
+        return translated(lambda: self._complete(context, event))
 
     def on_kill(self) -> None:
         """Stop sending or waiting. What was sent stays for the next try; if there is none, it is deleted."""
@@ -168,22 +167,19 @@ class WorkbenchUploadOperator(BaseOperator):
             self._time_is_over(context, waiting.last_seen, kept)
         return self._result(upload, waiting, verdict, kept)
 
-    def _complete(self, context: Context, event: dict[str, Any], deadline: str | None) -> dict[str, Any]:
-        from airflow_provider_workbench.hooks.waiting import Waiting, event_verdict, seconds, wait_deadline
+    def _complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        from airflow_provider_workbench.hooks.waiting import Waiting, check_event
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
+        check_event(event)
         settings = WorkbenchHook(self.workbench_conn_id).get_settings()
         kept = self._kept(settings, context)
-        verdict = event_verdict(event)
-        if verdict is None:
-            self._time_is_over(context, event["message"], kept)
         ti = context["ti"]
         upload = ti.xcom_pull(task_ids=self.task_id, key=_XCOM_KEY, map_indexes=ti.map_index)
         waiting = Waiting.of_upload(settings, upload, self._rules(), self.log)
-        verdict = waiting.confirm(verdict)
-        if verdict.state == "waiting":
-            left = wait_deadline(seconds("wait_timeout", self.wait_timeout), self, context)
-            self._defer(waiting, datetime.fromisoformat(deadline) if deadline else left)
+        verdict = waiting.verdict_of(event)
+        if verdict is None:
+            self._time_is_over(context, waiting.last_seen, kept)
         return self._result(upload, waiting, verdict, kept)
 
     def _rules(self) -> Rules:
@@ -222,7 +218,6 @@ class WorkbenchUploadOperator(BaseOperator):
                 poke_interval=seconds("poke_interval", self.poke_interval),
             ),
             method_name="execute_complete",
-            kwargs={"deadline": deadline.isoformat()},
             timeout=max(deadline - timezone.utcnow(), timedelta()) + BACKSTOP,
         )
 

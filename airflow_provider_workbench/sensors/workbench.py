@@ -97,19 +97,21 @@ class WorkbenchFileSensor(BaseSensorOperator):
         """Look at the Step's page once."""
         return self._poke(self._waiting(context)) or False
 
-    def execute_complete(self, context: Context, event: dict[str, Any], deadline: str | None = None) -> Any:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Take the trigger's event. Called by Airflow.
 
         :param event: a :class:`~airflow_provider_workbench.triggers.workbench.WorkbenchFileTrigger`'s
-        :param deadline: ISO 8601; until when it waits
         """
-        return self._for_airflow(lambda: self._complete(context, event, deadline))
+        return self._for_airflow(lambda: self._complete(context, event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Called by Airflow when the trigger is done, or failed."""
         if next_method == "execute_complete":
             # not through Airflow's own: with soft_fail it makes a skip of every error
             return self.execute_complete(context, **(next_kwargs or {}))
+        if (next_kwargs or {}).get("error") != "Trigger timeout" and not self.never_fail:
+            # a triggerer that cannot run the trigger is no timeout, either
+            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _execute(self, context: Context) -> Any:
@@ -128,38 +130,36 @@ class WorkbenchFileSensor(BaseSensorOperator):
             return None
         return PokeReturnValue(is_done=True, xcom_value=waiting.conclude(verdict))
 
-    def _complete(self, context: Context, event: dict[str, Any], deadline: str | None) -> Any:
-        from airflow_provider_workbench.hooks.waiting import event_verdict, is_execution_timeout
+    def _complete(self, context: Context, event: dict[str, Any]) -> Any:
+        from airflow_provider_workbench.hooks.waiting import check_event, is_execution_timeout
 
-        verdict = event_verdict(event)
+        check_event(event)
+        waiting = self._waiting(context)
+        verdict = waiting.verdict_of(event)
         if verdict is None:
-            seen = f"Last seen: {event['message']}"
+            seen = f"Last seen: {waiting.last_seen}"
             if self.soft_fail:
                 raise AirflowSkipException(f"The File was not there in time. {seen}")
             if is_execution_timeout(self, context):
                 raise AirflowTaskTimeout(f"The File was not there before execution_timeout was over. {seen}")
             raise AirflowSensorTimeout(f"The File was not there within {self.timeout:.0f} s. {seen}")
-        waiting = self._waiting(context)
-        verdict = waiting.confirm(verdict)
-        if verdict.state == "waiting":
-            self._defer(waiting, context, deadline)
         return waiting.conclude(verdict)
 
-    def _defer(self, waiting: Waiting, context: Context, deadline: str | None = None) -> NoReturn:
+    def _defer(self, waiting: Waiting, context: Context) -> NoReturn:
         from airflow_provider_workbench.hooks.waiting import BACKSTOP, wait_deadline
         from airflow_provider_workbench.triggers.workbench import WorkbenchFileTrigger
 
-        moment = datetime.fromisoformat(deadline) if deadline else wait_deadline(self.timeout, self, context)
+        deadline = wait_deadline(self.timeout, self, context)
         self.defer(
             trigger=WorkbenchFileTrigger(
                 workbench_conn_id=self.workbench_conn_id,
                 wanted=waiting.wanted.as_dict(),
-                deadline=moment.isoformat(),
-                poke_interval=self.poke_interval,
+                deadline=deadline.isoformat(),
+                # it is in force where no websocket can pass, for a whole triggerer
+                poke_interval=max(1.0, self.poke_interval),
             ),
             method_name="execute_complete",
-            kwargs={"deadline": moment.isoformat()},
-            timeout=max(moment - timezone.utcnow(), timedelta()) + BACKSTOP,
+            timeout=max(deadline - timezone.utcnow(), timedelta()) + BACKSTOP,
         )
 
     def _for_airflow(self, run: Callable[[], Any]) -> Any:
@@ -209,7 +209,10 @@ class WorkbenchFileSensor(BaseSensorOperator):
         from airflow_provider_workbench.client.errors import ConfigurationError
 
         upload = self.upload
-        if not isinstance(upload, dict) or not {"filename", "size", "step_url", "not_before"} <= upload.keys():
+        if (
+            not isinstance(upload, dict)
+            or not {"filename", "size", "step_url", "step_slug", "not_before"} <= upload.keys()
+        ):
             raise ConfigurationError(
                 f"upload must be the output of one WorkbenchUploadOperator, not a {type(upload).__name__}. "
                 "For a mapped operator, expand the sensor too: WorkbenchFileSensor.partial(…)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -95,7 +94,8 @@ class WorkbenchFileEventTrigger(_EventTrigger):
 
     An event's payload is ``{"uuid", "name", "size", "created_at"}`` (bytes; ISO 8601); of several Files the oldest
     comes first, and the next ten seconds later, because the scheduler may forget events that are closer together until
-    the next one. Still a run can have several (after ``max_active_runs`` held it up, say): a DAG must look at all of
+    the next one. (More than 30 Files within that time are more than a Step lists: some have no event then.) Still a run
+    can have several (after ``max_active_runs`` held it up, say): a DAG must look at all of
     its ``triggering_asset_events``. While every DAG that the asset starts is paused, Airflow does not run this trigger.
 
     **Which Files.** Those that come after the Step was read for the first time; what is there at that moment is not
@@ -168,17 +168,18 @@ class WorkbenchFileEventTrigger(_EventTrigger):
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     async def _events(self) -> AsyncGenerator[TriggerEvent, None]:
+        from airflow_provider_workbench.client.waiting import matches_name
         from airflow_provider_workbench.client.watch import watch_step
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
         # fresh: the connection may have been mended meanwhile
         settings = await WorkbenchHook(self.workbench_conn_id).aget_settings(fresh=True)
         name = f"{settings.endpoint.workflow_id}/{settings.endpoint.step_slug}"
-        async with watch_step(settings, poke_interval=self.poke_interval, log=self.log.info) as states:
+        async with watch_step(settings, poke_interval=max(1.0, self.poke_interval), log=self.log.info) as states:
             async for step in states:
                 if self._seen is None or self._seen.step != name:
                     self._seen = await self._at_start(name, step)
-                new = [file for file in self._seen.new_files(step) if fnmatch.fnmatchcase(file.name, self.filename)]
+                new = [file for file in self._seen.new_files(step) if matches_name(file.name, self.filename)]
                 for file in new:
                     self.log.info("%s: new File %r, uuid %s", self._label, file.name, file.uuid)
                     await asyncio.sleep(max(0.0, self._next_event - time.monotonic()))

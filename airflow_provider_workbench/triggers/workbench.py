@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_workbench.triggers.file_events import WorkbenchFileEventTrigger
 
+if TYPE_CHECKING:
+    from airflow_provider_workbench.client.settings import Settings
+    from airflow_provider_workbench.client.steps import Step
+
 __all__ = ["WorkbenchFileEventTrigger", "WorkbenchFileTrigger"]
 
 # seconds for a connection, a websocket's silence and a page; less than the sensor's backstop
 _FIRST_LOOK = 90.0
+_LONGEST_PAUSE = 10.0
 
 
 class WorkbenchFileTrigger(BaseTrigger):
@@ -85,8 +90,6 @@ class WorkbenchFileTrigger(BaseTrigger):
             if text != message:
                 message = text
                 self.log.info("%s", message)
-            if limit.when() != deadline and not limit.expired():
-                limit.reschedule(deadline)
 
         try:
             # the triggerer may have been down until after the deadline: look once in any case
@@ -96,9 +99,28 @@ class WorkbenchFileTrigger(BaseTrigger):
             ):
                 async for step in states:
                     verdict = judge(step, wanted)
+                    if verdict.state == "superseded" and verdict.file is None:
+                        # two changes of one moment may come in any order; the page is always the newest
+                        verdict = judge(await self._page(settings, saw), wanted)
                     if verdict.state != "waiting":
                         return verdict.as_dict()
                     saw(verdict.message)
+                    if limit.when() != deadline and not limit.expired():
+                        limit.reschedule(deadline)
         except TimeoutError:
             return {"state": "timeout", "message": message}
         raise AssertionError("states never end without an error")
+
+    async def _page(self, settings: Settings, saw: Callable[[str], None]) -> Step:
+        from airflow_provider_workbench.client.async_session import AsyncSession
+        from airflow_provider_workbench.client.errors import WorkbenchError
+
+        async with AsyncSession(settings) as session:
+            while True:
+                try:
+                    return await session.read_step()
+                except WorkbenchError as error:
+                    if not error.retryable:
+                        raise
+                    saw(f"The Step could not be read, trying again: {error}")
+                await asyncio.sleep(min(self.poke_interval, _LONGEST_PAUSE))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
@@ -340,12 +341,13 @@ class TestDeferrable:
         with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
             sensor(**limited, execution_timeout=timedelta(microseconds=1)).execute_complete(context, event)
 
-    def test_a_timeout_event_is_a_timeout_and_with_soft_fail_a_skip(self, context):
-        event = {"state": "timeout", "message": "not listed"}
-        with pytest.raises(AirflowSensorTimeout, match="not listed"):
-            sensor().execute_complete(context, event)
-        with pytest.raises(AirflowSkipException, match="not listed"):
-            sensor(soft_fail=True).execute_complete(context, event)
+    def test_a_timeout_event_is_a_timeout_and_with_soft_fail_a_skip(self, upload, context, workbench_sandbox):
+        workbench_sandbox.render_delay = 60
+        waited_for = {"upload": upload(), "until": "rendered"}
+        with pytest.raises(AirflowSensorTimeout, match="is rendering it"):
+            sensor(**waited_for).execute_complete(context, self.TIMEOUT)
+        with pytest.raises(AirflowSkipException, match="is rendering it"):
+            sensor(**waited_for, soft_fail=True).execute_complete(context, self.TIMEOUT)
 
     @pytest.mark.parametrize("soft_fail", [False, True])
     def test_an_error_event_keeps_its_kind(self, context, soft_fail):
@@ -369,40 +371,30 @@ class TestDeferrable:
         with pytest.raises(WorkbenchFatalError, match="bad row"):
             sensor(upload=uploaded).execute_complete(context, event)
 
-    GONE = {"state": "superseded", "file": None, "message": "gone"}  # noqa: RUF012
+    TIMEOUT = {"state": "timeout", "message": "The Step does not use it yet."}  # noqa: RUF012
 
-    def test_the_page_is_believed_when_the_triggerer_says_that_the_file_is_gone(self, upload, context):
+    def test_a_file_that_the_page_shows_at_the_deadline_is_no_timeout(self, upload, context):
         uploaded = upload(read_step=True)
-        waiting = sensor(upload=uploaded, on_superseded="fail", deferrable=True)
-        assert waiting.execute_complete(context, self.GONE)["uuid"] == uploaded["uuid"]
+        assert sensor(upload=uploaded).execute_complete(context, self.TIMEOUT)["uuid"] == uploaded["uuid"]
 
-    def test_what_the_page_still_waits_for_is_waited_for_until_the_same_deadline(
-        self, upload, context, workbench_sandbox
-    ):
-        uploaded = upload(read_step=True)
-        workbench_sandbox.render_delay = 60
-        waiting = sensor(upload=upload(), until="rendered", on_superseded="fail", deferrable=True)
-        deadline = (datetime.now(UTC) + timedelta(seconds=7)).isoformat()
-        with pytest.raises(TaskDeferred) as caught:
-            waiting.execute_complete(context, self.GONE, deadline=deadline)
-        assert caught.value.trigger.serialize()[1]["deadline"] == deadline
-        workbench_sandbox.step_file_limit = 1
-        upload("second.csv")
-        with pytest.raises(WorkbenchFatalError, match="is gone"):
-            sensor(upload=uploaded, on_superseded="fail").execute_complete(context, self.GONE)
-
-    def test_a_page_that_cannot_be_read_leaves_it_at_what_the_triggerer_said(self, upload, context, workbench_sandbox):
-        uploaded = upload(read_step=True)
+    def test_a_page_that_cannot_be_read_at_the_deadline_is_a_timeout(self, upload, context, workbench_sandbox):
+        uploaded = upload()
         workbench_sandbox.frontend_down = True
-        with pytest.raises(WorkbenchFatalError, match="gone"):
-            sensor(upload=uploaded, on_superseded="fail").execute_complete(context, self.GONE)
+        with pytest.raises(AirflowSensorTimeout, match="Last seen"):
+            sensor(upload=uploaded).execute_complete(context, self.TIMEOUT)
+
+    def test_a_name_with_brackets_is_that_name(self, upload, context):
+        upload("report [1].csv")
+        found = sensor(filename="report [1].csv", since="any").execute(context)
+        assert found["name"] == "report [1].csv"
 
 
 class TestResumed:
     """As Airflow's task runner calls it, whose own soft_fail makes a skip of every Airflow error."""
 
     @pytest.fixture
-    def resume(self, upload, context):
+    def resume(self, upload, context, workbench_sandbox):
+        workbench_sandbox.render_delay = 60
         uploaded = upload()
 
         def resume(event, next_method="execute_complete", **kwargs):
@@ -415,7 +407,7 @@ class TestResumed:
     ERROR = {"state": "error", "kind": "StepGoneError", "message": "gone", "code": None, "status": 404}  # noqa: RUF012
 
     def test_soft_fail_makes_a_skip_of_the_timeout_only(self, resume):
-        with pytest.raises(AirflowSkipException, match="busy"):
+        with pytest.raises(AirflowSkipException, match="is rendering it"):
             resume({"state": "timeout", "message": "busy"}, soft_fail=True)
         with pytest.raises(WorkbenchFatalError, match="gone"):
             resume(self.ERROR, soft_fail=True)
@@ -425,6 +417,12 @@ class TestResumed:
     def test_a_triggerer_that_is_down_is_a_timeout(self, resume):
         with pytest.raises(AirflowSkipException):
             resume({"error": "Trigger timeout"}, "__fail__", soft_fail=True)
+
+    def test_a_triggerer_that_cannot_run_the_trigger_is_no_timeout(self, resume):
+        failure = {"error": "Trigger failure", "traceback": ["ModuleNotFoundError\n"]}
+        with pytest.raises(AirflowException, match="Trigger failure") as caught:
+            resume(failure, "__fail__", soft_fail=True)
+        assert not isinstance(caught.value, AirflowSkipException)
 
 
 @pytest.mark.airflow
