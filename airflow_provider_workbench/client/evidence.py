@@ -22,8 +22,8 @@ has one like it, or         HEAD 404                              either     UND
 cannot be read
 likewise                    HEAD at the size, no answer to GET    either     BUSY
 likewise                    no usable answer                      either     BUSY
-any                         HEAD beyond the size                  either     UNDECIDED (TAKEN if the Step has it)
 likewise                    any other                             either     UNDECIDED
+any                         HEAD beyond the size                  either     UNDECIDED (TAKEN if the Step has it)
 ==========================  ====================================  =========  =========================================
 
 "GET 200" and "GET 404" are the TUS server's own words, no proxy's.
