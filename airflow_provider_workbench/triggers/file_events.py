@@ -109,8 +109,8 @@ class WorkbenchFileEventTrigger(_EventTrigger):
     **Trouble.** An event trigger has no task that could fail, and Airflow starts one that ends again at once. So this
     one never ends: what passes by itself is waited out; what does not (the Step was deleted, or cannot be read, or the
     connection is wrong) is an error in the triggerer's log, repeated every ten minutes at most. Each time the
-    connection is read anew, so it goes on within ten minutes of somebody's mending it. (Otherwise a changed connection is
-    noticed when the triggerer starts the next time.)
+    connection is read anew, so it goes on within ten minutes of somebody's mending it. (Otherwise a changed connection
+    is noticed when the triggerer starts the next time.)
 
     Its arguments are kept in the database, and hold no secret. Assets with equal arguments may share one trigger.
 
