@@ -5,23 +5,31 @@ PYTHON ?= python3
 PY := .venv/bin/python
 DAG ?= example_workbench_upload
 PYTEST_ARGS ?=
+WORKERS ?= 2
 FAULT_RUNS ?= 500
+# a whole Airflow has the machine to itself
+SHORT := not long and not celery and not standalone
 
-.PHONY: test test-all test-faults test-scripted test-interop test-2.11 test-3.1 lint format coverage demo constraints clean bench
+.PHONY: test test-all test-faults test-scripted test-interop test-celery test-2.11 test-3.1 lint format coverage demo constraints clean bench
 
 test: .venv/.ready                       ## the tests, on Airflow 3.3.2
-	$(PY) -m coverage run -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) --cov --cov-report= -m '$(SHORT)' $(PYTEST_ARGS)
+	$(PY) -m pytest -m standalone --cov --cov-append --cov-report= $(PYTEST_ARGS) tests/standalone
 
 test-all: test test-3.1 test-2.11        ## also on the other supported Airflows
 
 test-3.1 test-2.11: test-%: .venv-%/.ready
-	.venv-$*/bin/python -m pytest $(PYTEST_ARGS)
+	.venv-$*/bin/python -m pytest -n $(WORKERS) -m '$(SHORT)' $(PYTEST_ARGS)
+	.venv-$*/bin/python -m pytest -m standalone $(PYTEST_ARGS) tests/standalone
 
 test-faults: .venv/.ready                ## every scripted fault, and FAULT_RUNS random schedules of them
-	FAULT_RUNS=$(FAULT_RUNS) $(PY) -m pytest tests/faults -m '' $(PYTEST_ARGS)
+	FAULT_RUNS=$(FAULT_RUNS) $(PY) -m pytest -n $(WORKERS) tests/faults -m '' $(PYTEST_ARGS)
 
 test-scripted: .venv/.ready              ## the scripted faults that `make test` leaves out
-	$(PY) -m pytest tests/faults -m long $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) tests/faults -m long $(PYTEST_ARGS)
+
+test-celery: .venv/.ready                ## an Airflow of several machines; as root on Debian it installs PostgreSQL and Redis
+	$(PY) -m pytest tests/celery -m celery $(PYTEST_ARGS)
 
 test-interop: .venv/.ready               ## against TUS servers that we did not write; needs node >= 20.19 and npm
 	npm install --prefix tests/interop --no-package-lock --no-audit --no-fund

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partialmethod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow_standalone import airflow_environment, make_database
+
+if TYPE_CHECKING:
+    from storage_server import Storage
 
 HOME = Path(tempfile.mkdtemp(prefix="airflow-home-"))
 
@@ -49,3 +52,12 @@ def no_pauses_between_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_workbench.client.patience import Patience
 
     monkeypatch.setattr(Patience, "__init__", partialmethod(Patience.__init__, round_pause=0, grace=0))
+
+
+@pytest.fixture(scope="session")
+def storage() -> Iterator[Storage]:
+    """An S3 with one bucket."""
+    from storage_server import Storage
+
+    with Storage() as storage:
+        yield storage
