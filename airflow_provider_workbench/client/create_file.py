@@ -40,8 +40,13 @@ _BAD_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 def check_filename(filename: str) -> str:
     """The File's name as Workbench will keep it: without white space around it.
 
-    :raises FilenameError: Workbench would refuse it: blank, over 100 characters, control characters
+    :raises FilenameError: Workbench would refuse it: blank, over 100 characters, control characters; or it is no text
     """
+    if not isinstance(filename, str):
+        raise FilenameError(
+            f"The File's name must be text, not {filename!r:.60}: a template may make a number of it, unless the "
+            "name has an extension. Set the parameter filename."
+        )
     name = filename.strip()
     if not name:
         raise FilenameError("The File's name is blank. Set the parameter filename.")

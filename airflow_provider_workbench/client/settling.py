@@ -70,6 +70,18 @@ class Settling:
                 return Finding.UNDECIDED
             self._job.control.sleep(self._job.patience.look)
 
+    def is_taken_late(self, transfer: Transfer, *, size: int, answered: bool) -> bool:
+        """Look once more, before all is sent again. A File that has come meanwhile can be another upload's.
+
+        :param size: bytes; of the whole file
+        :param answered: as for :meth:`settle`
+        """
+        if self.look() is not Shown.YES:
+            return False
+        head = _head(transfer)
+        get = transfer.get_object() if head.meaning is Meaning.AT and head.offset == size else None
+        return weigh(shown=Shown.YES, head=head, get=get, size=size, answered=answered) is Finding.TAKEN
+
     def settle_empty(self) -> Finding:
         """The same for 0 bytes, which are finished inside create-file: no upload is left that could be asked."""
         began = time.monotonic()

@@ -1,4 +1,7 @@
-"""What can be uploaded: a local path, or bytes. Each knows its name and size, and is opened once."""
+"""What can be uploaded: a local path, bytes, or an object in storage (:mod:`object_source`).
+
+Each knows its name and size, and is opened once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import io
 import os
 import socket
 import stat
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from airflow_provider_workbench.client.errors import (
     SourceChangedError,
@@ -34,7 +37,10 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """An opened thing to upload."""
+    """An opened thing to upload.
+
+    It may also have ``was_replaced``: True if its name leads to something else meanwhile, and what was opened is sent.
+    """
 
     @property
     def name(self) -> str | None:
@@ -185,16 +191,36 @@ class BytesSource:
         """Nothing to close."""
 
 
-def open_source(what: str | os.PathLike[str] | bytes) -> Source:
-    """Open a path, or bytes.
+def open_source(what: Any) -> Source:
+    """Open what should be uploaded.
 
+    :param what: a path (text is one, whatever it looks like), an ``ObjectStoragePath`` or ``UPath``, bytes, or an
+        opened source, which is returned as it is
     :raises SourceError: it cannot be read; nothing was sent
     """
+    if isinstance(what, Source):
+        return what
     if isinstance(what, bytes):
         return BytesSource(what)
+    # before PathLike, which older ones of object storage are, too
+    if hasattr(type(what), "fs") and hasattr(type(what), "path"):
+        if _is_local(what):
+            return PathSource(what.path)
+        from airflow_provider_workbench.client.object_source import open_object
+
+        return open_object(what)
     if isinstance(what, str | os.PathLike):
         return PathSource(what)
-    raise SourceError(f"Cannot upload a {type(what).__name__}: give a path or bytes.")
+    if what is None:
+        raise SourceError(
+            "There is nothing to upload: filepath is None. Did the task that should give it return nothing, or was it "
+            "skipped?"
+        )
+    raise SourceError(f"Cannot upload a {type(what).__name__}: give a path, an object-storage path, or bytes.")
+
+
+def _is_local(path: Any) -> bool:
+    return getattr(path, "protocol", None) in ("", "file", "local")
 
 
 def _open_regular(path: str) -> BinaryIO:

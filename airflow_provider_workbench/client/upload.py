@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from os import PathLike
 from typing import Any
 
 from airflow_provider_workbench.client.answers import Answer
@@ -21,6 +20,7 @@ from airflow_provider_workbench.client.create_file import (
     create_file,
     extension_warning,
 )
+from airflow_provider_workbench.client.digest import DigestingSource
 from airflow_provider_workbench.client.errors import (
     ConnectError,
     ConnectionLostError,
@@ -43,7 +43,7 @@ from airflow_provider_workbench.client.server_time import answer_time, server_ti
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings, byte_count
 from airflow_provider_workbench.client.settling import Settling, read_files
-from airflow_provider_workbench.client.sources import PathSource, Source, open_source
+from airflow_provider_workbench.client.sources import Source, open_source
 from airflow_provider_workbench.client.steps import File, read_step
 from airflow_provider_workbench.client.transfer import NOTHING, Totals, Transfer
 from airflow_provider_workbench.client.tus import Meaning
@@ -68,6 +68,7 @@ class UploadResult:
     :ivar step_url: the page where a person sees the Step
     :ivar not_before: ISO 8601; server time that is no later than the File's ``createdAt``
     :ivar uuid: the File's, if the Step was read and exactly one File can be ours, else None
+    :ivar sha256: of the File's bytes, in hex; None if it was not asked for, or the rest could not be read for it
     :ivar duplicate_possible: True if an earlier round, also of an earlier try, may have left the same File in the Step
     :ivar bytes_sent: bytes of the file that were sent, repeated ones counted again
     :ivar attempts: create-file requests that it took
@@ -82,6 +83,7 @@ class UploadResult:
     step_url: str
     not_before: str
     uuid: str | None = None
+    sha256: str | None = None
     duplicate_possible: bool = False
     bytes_sent: int = 0
     attempts: int = 1
@@ -95,10 +97,11 @@ class UploadResult:
 
 def upload_file(
     settings: Settings,
-    what: str | PathLike[str] | bytes | Source,
+    what: Any,
     *,
     filename: str | None = None,
     chunk_size: int | None = None,
+    sha256: bool = False,
     read_step_after: bool = False,
     known: frozenset[str] | None = None,
     listener: Listener | None = None,
@@ -107,11 +110,12 @@ def upload_file(
     patience: Patience | None = None,
     session: Session | None = None,
 ) -> UploadResult:
-    """Upload a path or bytes to the Step, and return only if Workbench accepted it (protocol section 3).
+    """Upload a file, an object or bytes to the Step, and return only if Workbench accepted it (protocol section 3).
 
-    :param what: a path on this machine, bytes, or an opened source
+    :param what: a path on this machine (text is one), an ``ObjectStoragePath`` or ``UPath``, bytes, or an opened source
     :param filename: the File's name; the path's last part if None, required for bytes
     :param chunk_size: bytes per PATCH; None takes the connection's, and that is by default one PATCH for all
+    :param sha256: compute the SHA-256 of what is sent while it is sent
     :param read_step_after: read the Step afterwards, to know the File's uuid. One more request
     :param known: uuids of the Files that the Step has, if it was just read: no older File can pass for this one then.
         Of no use with ``kept``, which may be among them
@@ -133,7 +137,9 @@ def upload_file(
     if chunk_size is not None:
         chunk_size = byte_count("chunk_size", chunk_size)
     listener = listener or Listener()
-    source = what if isinstance(what, Source) else open_source(what)
+    source = open_source(what)
+    if sha256:
+        source = DigestingSource(source)
     try:
         wanted_name = filename if filename is not None else source.name
         if wanted_name is None:
@@ -150,8 +156,10 @@ def upload_file(
         try:
             job = Job(session, control, patience or Patience(), listener)
             result = _Upload(job, source, name, chunk_size or settings.chunk_size, known).run(kept)
-            if isinstance(source, PathSource) and source.was_replaced:
+            if getattr(source, "was_replaced", False):
                 listener.log("The path was replaced meanwhile: the version that was opened at first has been sent.")
+            if isinstance(source, DigestingSource):
+                result = _with_sha256(result, source, listener)
             return _with_uuid(result, job) if read_step_after else result
         finally:
             if own:
@@ -221,7 +229,12 @@ class _Upload:
                 # by evidence, it may have been long before the last answer
                 return self._result(transfer.last_answer if transfer.accepted else None, upload.not_before)
             self._prepare_next_round(finding, transfer.said, resuming=resuming)
-            if finding is not None and self._known is not None and self._settling(upload).look() is Shown.YES:
+            answered = transfer.finish_failed or upload.finish_failed
+            if (
+                finding is not None
+                and self._known is not None
+                and self._settling(upload).is_taken_late(transfer, size=self._source.size, answered=answered)
+            ):
                 self._listener.log("Workbench took it, late.")
                 return self._result(None, upload.not_before)
 
@@ -431,4 +444,13 @@ def _with_uuid(result: UploadResult, job: Job) -> UploadResult:
         problem = str(error)
     # the File is there all the same: what cannot be read now must not fail the task
     job.listener.warning(f"Workbench accepted {printable(result.filename)!r}, but its uuid is not known: {problem}")
+    return result
+
+
+def _with_sha256(result: UploadResult, source: DigestingSource, listener: Listener) -> UploadResult:
+    try:
+        return replace(result, sha256=source.sha256())
+    except WorkbenchError as error:
+        # the File is there all the same
+        listener.warning(f"Workbench accepted {printable(result.filename)!r}, but its SHA-256 is not known: {error}")
     return result

@@ -30,11 +30,11 @@ class KeptDelivery:
     """
 
     def __init__(
-        self, context: Context, settings: Settings, what: Any, filename: str | None, log: Callable[[str], None]
+        self, context: Context, settings: Settings, what: str, filename: str | None, log: Callable[[str], None]
     ) -> None:
         self._state = TaskState(context, log)
         self._log = log
-        parts = [settings.endpoint.create_file_url, str(what), filename, self._state.max_tries]
+        parts = [settings.endpoint.create_file_url, what, filename, self._state.max_tries]
         # a digest, since a path may hold what should not be shown
         self._purpose = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

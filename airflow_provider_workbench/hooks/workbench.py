@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
@@ -13,8 +14,6 @@ from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.hooks import connection_form
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_workbench.client.listener import Kept
@@ -63,6 +62,7 @@ class WorkbenchHook(BaseHook):
         super().__init__()
         self.workbench_conn_id = workbench_conn_id
         self._settings: Settings | None = None
+        self._has_warned = False
         self._control: Control | None = None
         self._unsettled: Kept | None = None
 
@@ -84,6 +84,7 @@ class WorkbenchHook(BaseHook):
         if self._settings is None:
             self._settings = self._read(self.get_connection(self.workbench_conn_id))
             self._mask_settings(self._settings)
+            self._warn(self._settings)
         return self._settings
 
     async def aget_settings(self, *, fresh: bool = False) -> Settings:
@@ -91,12 +92,20 @@ class WorkbenchHook(BaseHook):
 
         :param fresh: look the connection up anew; else a look-up of the last seconds will do
         """
-        if fresh:
-            return await self._look_up()
         from airflow_provider_workbench.hooks.shared_settings import shared_settings
 
         # not kept: of the token, only the form that reading could show is masked
-        return await shared_settings(self.workbench_conn_id, self._look_up)
+        settings = await (self._look_up() if fresh else shared_settings(self.workbench_conn_id, self._look_up))
+        # not in the look-up, which may be another trigger's: it would be in that one's log only
+        self._warn(settings)
+        return settings
+
+    def _warn(self, settings: Settings) -> None:
+        """Say once in each log what is odd about the connection."""
+        if not self._has_warned:
+            self._has_warned = True
+            for warning in settings.warnings:
+                self.log.warning("%s", warning)
 
     async def _look_up(self) -> Settings:
         from airflow.providers.common.compat.connection import get_async_connection
@@ -111,10 +120,12 @@ class WorkbenchHook(BaseHook):
 
     def upload_file(
         self,
-        filepath: str | PathLike[str] | bytes,
+        filepath: Any,
         filename: str | None = None,
         *,
+        source_conn_id: str | None = None,
         chunk_size: int | None = None,
+        sha256: bool = False,
         read_step: bool = False,
         known: frozenset[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -122,9 +133,16 @@ class WorkbenchHook(BaseHook):
     ) -> UploadResult:
         """Upload a file, and return only if Workbench accepted it. Logs progress, what was overcome, and totals.
 
-        :param filepath: a path on this machine, or bytes
+        An object in storage is read by ranges straight into the upload: no copy of it on disk, nor whole in memory.
+
+        :param filepath: a path on this machine (``str`` or ``pathlib.Path``); an address such as
+            ``"s3://conn_id@bucket/key"`` (any scheme that an installed provider or fsspec reads); an
+            ``ObjectStoragePath`` or ``UPath``; bytes; or an opened source
         :param filename: the File's name in Workbench; the path's last part if None, required for bytes
+        :param source_conn_id: the Airflow connection for an address or an ``ObjectStoragePath`` that names none itself
         :param chunk_size: bytes per PATCH; None takes the connection's, which is one PATCH for all by default
+        :param sha256: compute the SHA-256 of what is sent, while it is read; after a resume of an earlier try's upload,
+            what that try sent is read again for it
         :param read_step: read the Step afterwards, to know the File's uuid
         :param known: uuids of the Step's Files, if it was just read: no older File can pass for this one then
         :param progress: called with bytes sent so far and bytes in all
@@ -133,32 +151,30 @@ class WorkbenchHook(BaseHook):
         :raises WorkbenchFatalError: no retry can mend it; the message says what can
         :raises WorkbenchError: a retry can help
         """
-        return translated(
-            lambda: self._upload(filepath, filename, chunk_size, read_step, known, progress, kept_uploads)
-        )
+        options = {"chunk_size": chunk_size, "sha256": sha256, "read_step_after": read_step, "known": known}
+        return translated(lambda: self._upload(filepath, filename, source_conn_id, progress, kept_uploads, options))
 
     def _upload(
         self,
-        filepath: str | PathLike[str] | bytes,
+        filepath: Any,
         filename: str | None,
-        chunk_size: int | None,
-        read_step: bool,
-        known: frozenset[str] | None,
+        source_conn_id: str | None,
         progress: Callable[[int, int], None] | None,
         kept_uploads: KeptUploads | None,
+        options: dict[str, Any],
     ) -> UploadResult:
         from airflow_provider_workbench.client.listener import Listener
         from airflow_provider_workbench.client.patience import Control
         from airflow_provider_workbench.client.progress import ProgressLines, human_bytes, human_seconds
-        from airflow_provider_workbench.client.sources import open_source
         from airflow_provider_workbench.client.upload import upload_file
+        from airflow_provider_workbench.hooks.sources import open_any
 
         self._control = Control()
         self._unsettled = None
         settings = self.get_settings()
-        source = open_source(filepath)
+        source = open_any(filepath, source_conn_id)
         name = filename if filename is not None else source.name or ""
-        lines = ProgressLines(self.log.info, printable(name, 120))
+        lines = ProgressLines(self.log.info, printable(str(name), 120))
 
         def on_progress(sent: int, size: int) -> None:
             lines(sent, size)
@@ -180,12 +196,9 @@ class WorkbenchHook(BaseHook):
             self._mask_upload_url(kept.upload_url)
             self._unsettled = kept
         result = upload_file(
-            settings,
+            replace(settings, warnings=()),
             source,
             filename=filename,
-            chunk_size=chunk_size,
-            read_step_after=read_step,
-            known=known,
             kept=kept,
             control=self._control,
             listener=Listener(
@@ -196,6 +209,7 @@ class WorkbenchHook(BaseHook):
                 unsettled=on_unsettled,
                 settled=on_settled,
             ),
+            **options,
         )
         self._unsettled = None
         seconds = max(result.seconds, 0.001)
@@ -335,7 +349,7 @@ def _extra(connection: Connection) -> dict[str, Any]:
     # not extra_dejson: it masks by key name, with a call that blocks in a trigger
     try:
         extra = json.loads(connection.extra) if connection.extra else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
         raise ConfigurationError("The connection's extra is not a JSON object.")

@@ -61,10 +61,15 @@ def test_bytes_have_a_size_and_no_name() -> None:
     source.close()
 
 
-@pytest.mark.parametrize("what", [bytearray(b"x"), 5, None, ["a"]])
+@pytest.mark.parametrize("what", [bytearray(b"x"), 5, ["a"]])
 def test_other_things_are_refused(what: Any) -> None:
     with pytest.raises(SourceError, match=f"Cannot upload a {type(what).__name__}"):
         open_source(what)
+
+
+def test_nothing_is_refused_with_the_likely_reason() -> None:
+    with pytest.raises(SourceError, match="filepath is None.*skipped"):
+        open_source(None)
 
 
 def test_missing_file_names_path_and_machine_and_may_be_retried(tmp_path: Path) -> None:

@@ -1,0 +1,361 @@
+"""An object in storage as a source: read by ranges, each of the version that was there when it was opened.
+
+Through fsspec, whose file systems Airflow's ``ObjectStoragePath`` and ``UPath`` bring along; nothing of it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import io
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, TypeVar, cast
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_workbench.client.errors import (
+    SourceChangedError,
+    SourceError,
+    SourceMissingError,
+    SourceReadError,
+    printable,
+)
+from airflow_provider_workbench.client.object_failures import source_error
+from airflow_provider_workbench.client.sources import Reader
+
+_T = TypeVar("_T")
+
+_WEB = ("http", "https")
+# user and password, also where the password has a / that was not quoted, as many a secret key has
+_CREDENTIALS = re.compile(r"[^/@:]*:(?!\d+(/|$)).*@")
+
+SMALLEST_RANGE = 512 * 1024
+LARGEST_RANGE = 4 * 1024 * 1024
+# seconds; a range should take about as long, so that it neither holds up the upload nor costs a request too many
+_RANGE_SECONDS = 0.5
+# seconds between two tries of a request
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+# a look is also taken while the server waits for the last byte, and it does not wait long
+PAUSES_OF_A_LOOK = PAUSES[:2]
+# seconds; s3fs and botocore try for a minute or two by themselves before they give up, so once more must do
+LONG_ENOUGH = 30.0
+
+# what tells one version from another, as file systems call it in their ``info()``, without - and _, the best first
+_VERSIONS = ("generation", "etag", "versionid", "contentmd5", "md5hash", "digest")
+_TIMES = ("lastmodified", "mtime", "updated", "modified", "modificationtime", "modify", "lastwritetime")
+
+
+class ObjectSource:
+    """An object that an fsspec file system reaches.
+
+    :param fs: the file system
+    :param path: of the object, as the file system has it
+    :param conn_id: the Airflow connection that it is read with, for messages
+    :raises SourceMissingError: there is no such object
+    :raises SourceError: it is a folder, may not be read, or nobody says how large it is
+    :raises SourceReadError: the storage cannot be reached
+    """
+
+    def __init__(self, fs: Any, path: str, *, conn_id: str | None = None) -> None:
+        if getattr(fs, "_pid", os.getpid()) != os.getpid():
+            # an asynchronous file system's thread does not survive a fork
+            fs = copy.copy(fs)
+        self._fs = fs
+        self._path = path
+        self._address = _address(fs, path)
+        self._shown = shown_address(self._address, conn_id)
+        self.name: str | None = _name(self._address)
+        self._closed = threading.Event()
+        self._idle: _ObjectReader | None = None
+        self._lock = threading.Lock()
+        info, self._version = self.patiently(self._look, PAUSES_OF_A_LOOK)
+        if info.get("type") == "directory":
+            raise SourceError(f"{self._shown} is a folder, and only an object can be uploaded.")
+        size = info.get("size")
+        if not isinstance(size, int):
+            raise SourceError(f"The storage does not say how large {self._shown} is, and an upload begins with that.")
+        self.size = size
+        self.stream = cast(BinaryIO, _Extent(size))
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of address, size, and version: the etag, or the like; the modification time where there is none.
+
+        Where there is neither, another each time: nothing would tell that the object is another.
+        """
+        version = self._version or uuid.uuid4().hex
+        return f"object:{hashlib.sha256(repr((self._address, self.size, version)).encode()).hexdigest()}"
+
+    def open_at(self, offset: int) -> Reader:
+        """See :meth:`Source.open_at`."""
+        idle = self._take_idle()
+        if idle is not None and idle.offset == offset:
+            return idle
+        if idle is not None:
+            idle.let_go()
+        return _ObjectReader(self, offset)
+
+    def check_unchanged(self) -> None:
+        """See :meth:`Source.check_unchanged`: by a fresh look at the storage."""
+        missing = False
+        try:
+            info, version = self.patiently(self._look, PAUSES_OF_A_LOOK)
+        except SourceMissingError:
+            missing = True
+        if missing:
+            raise self._deleted()
+        self._compare(info, version)
+
+    def close(self) -> None:
+        """End the pauses of readers that still try."""
+        self._closed.set()
+        if (idle := self._take_idle()) is not None:
+            idle.let_go()
+
+    # ---- for its readers
+
+    def open_version(self) -> Any:
+        """A file of the file system's: of the version that was there when the source was opened, where it can tell."""
+        self._forget_listings()
+        try:
+            # its own caches would hold more, and read more, than is wanted
+            file = self._fs.open(self._path, "rb", block_size=LARGEST_RANGE, cache_type="none")
+        except TypeError:
+            file = self._fs.open(self._path, "rb")
+        # s3fs will read with If-Match of what it found now
+        details = getattr(file, "details", None)
+        if isinstance(details, Mapping) and _strong(details):
+            self._compare(details, _strong(details))
+        return file
+
+    def patiently(self, run: Callable[[], _T], pauses: tuple[float, ...]) -> _T:
+        """What ``run`` returns, tried again after failures that can pass.
+
+        :raises SourceError: it failed for good, or too often
+        """
+        failure: SourceError | None = None
+        began = time.monotonic()
+        for number, pause in enumerate((*pauses, None)):
+            try:
+                return run()
+            except SourceError as error:
+                failure = error
+            except Exception as error:
+                failure = source_error(error, self._shown)
+            if not isinstance(failure, SourceReadError) or pause is None:
+                break
+            if (number and time.monotonic() - began > LONG_ENOUGH) or self._closed.wait(pause):
+                break
+        assert failure is not None
+        raise failure
+
+    def explain(self, error: Exception) -> SourceError:
+        """The reason of a reader's failure: perhaps that the object is another now."""
+        failure = error if isinstance(error, SourceError) else source_error(error, self._shown)
+        if isinstance(failure, SourceReadError):
+            # it is tried again; a failed If-Match is among these, and the next opening finds why
+            return failure
+        try:
+            self._compare(*self._look())
+        except SourceChangedError as change:
+            return change
+        except FileNotFoundError:
+            return self._deleted()
+        except Exception:
+            return failure
+        return failure
+
+    def _deleted(self) -> SourceChangedError:
+        return SourceChangedError(f"{self._shown} was deleted while it was being sent.")
+
+    def keep(self, reader: _ObjectReader) -> None:
+        """Keep a reader for who goes on where it is: it may have more in hand than was wanted."""
+        with self._lock:
+            before, self._idle = self._idle, reader
+        if before is not None:
+            before.let_go()
+        if self._closed.is_set():
+            self.close()
+
+    def _take_idle(self) -> _ObjectReader | None:
+        with self._lock:
+            idle, self._idle = self._idle, None
+        return idle
+
+    # ---- versions
+
+    def _look(self) -> tuple[Mapping[str, Any], str]:
+        """What the storage says of it now, and of which version that is."""
+        self._forget_listings()
+        info: Mapping[str, Any] = self._fs.info(self._path)
+        if info.get("type") == "directory":
+            return info, ""
+        if strong := _strong(info):
+            return info, strong
+        found = [str(value) for value in _values(info, ("etag", *_TIMES))]
+        if not found:
+            try:
+                found.append(str(self._fs.modified(self._path)))
+            except NotImplementedError:
+                # an object in memory, for one, knows when it was made
+                found += map(str, _values(info, ("created",)))
+        return info, " ".join(found)
+
+    def _forget_listings(self) -> None:
+        # an etag of an earlier listing proves nothing; some file systems forget only what they are told by name
+        for path in (self._path, self._path.rpartition("/")[0]):
+            if path:
+                self._fs.invalidate_cache(path)
+
+    def _compare(self, info: Mapping[str, Any], version: str) -> None:
+        if (info.get("size"), version) != (self.size, self._version):
+            now = info.get("size")
+            raise SourceChangedError(
+                f"{self._shown} changed while it was being sent ({self.size} bytes when it was opened, {now} now). "
+                "Another try sends it as it is then; write new content under a new name."
+            )
+
+
+class _ObjectReader:
+    """Reads ranges, and goes on at its position after a failure.
+
+    :ivar offset: bytes; where it is
+    """
+
+    def __init__(self, source: ObjectSource, offset: int) -> None:
+        self.offset = offset
+        self._source = source
+        self._file: Any = None
+        self._block = memoryview(b"")
+        self._range = SMALLEST_RANGE
+
+    def read(self, size: int, /) -> bytes:
+        if not self._block and self.offset < self._source.size:
+            self._block = memoryview(self._source.patiently(self._fetch, PAUSES))
+        piece, self._block = bytes(self._block[:size]), self._block[size:]
+        self.offset += len(piece)
+        return piece
+
+    def close(self) -> None:
+        self._source.keep(self)
+
+    def let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(Exception):
+                file.close()
+
+    def _fetch(self) -> bytes:
+        length = min(self._range, self._source.size - self.offset)
+        began = time.monotonic()
+        caught = None
+        try:
+            if self._file is None:
+                self._file = self._source.open_version()
+            # also where it should be there already: a file in memory is one for all who opened it
+            self._file.seek(self.offset)
+            block: bytes = self._file.read(length)
+        except Exception as error:
+            caught = error
+        if caught is not None:
+            self.let_go()
+            raise self._source.explain(caught)
+        took = time.monotonic() - began
+        if took < _RANGE_SECONDS:
+            self._range = min(2 * self._range, LARGEST_RANGE)
+        elif took > 2 * _RANGE_SECONDS:
+            self._range = max(self._range // 2, SMALLEST_RANGE)
+        return block
+
+
+class _Extent(io.RawIOBase):
+    """Seeks and tells, and has no bytes: tuspy only asks how long it is."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._position = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+def open_object(path: Any) -> ObjectSource:
+    """What a path of ``ObjectStoragePath`` or ``UPath`` leads to.
+
+    :raises SourceError: it cannot be read, or its file system cannot be used
+    """
+    conn_id = connection_of(path)
+    failure = None
+    try:
+        fs = path.fs
+    except Exception as error:
+        failure = source_error(error, shown_address(str(path), conn_id))
+    if failure:
+        raise failure
+    return ObjectSource(fs, path.path, conn_id=conn_id)
+
+
+def connection_of(path: Any) -> str | None:
+    """The id of the Airflow connection that an ``ObjectStoragePath`` is read with; None for its default."""
+    options = getattr(path, "storage_options", None)
+    found = getattr(path, "conn_id", None) or (options.get("conn_id") if isinstance(options, Mapping) else None)
+    return found if isinstance(found, str) else None
+
+
+def shown_address(address: str, conn_id: str | None = None) -> str:
+    """An address for people: without user and password, and without a URL's query, which may be a signature.
+
+    :param conn_id: of the connection that it is read with
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return printable(address)
+    if scheme in _WEB:
+        rest = rest.partition("#")[0].partition("?")[0]
+    elif "=" in rest.partition("?")[2]:
+        # an object's key may hold a ?
+        rest = rest.partition("?")[0]
+    if holds_credentials(address):
+        rest = rest.rpartition("@")[2]
+    host, slash, path = rest.partition("/")
+    text = printable(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
+    return f"{text} (connection {printable(conn_id)!r})" if conn_id else text
+
+
+def holds_credentials(address: str) -> bool:
+    """True if there is a user with a password in it."""
+    return bool(_CREDENTIALS.match(address.partition("://")[2]))
+
+
+def _address(fs: Any, path: str) -> str:
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    return path if "://" in path else f"{protocol}://{path}"
+
+
+def _name(address: str) -> str | None:
+    if address.partition("://")[0] in _WEB:
+        return unquote(urlsplit(address).path.rpartition("/")[2]) or None
+    return address.rpartition("/")[2] or None
+
+
+def _strong(info: Mapping[str, Any]) -> str:
+    """What changes with every byte; empty if there is nothing of that kind."""
+    return next((str(value) for value in _values(info, _VERSIONS) if not str(value).startswith("W/")), "")
+
+
+def _values(info: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
+    known = {key.lower().replace("-", "").replace("_", ""): value for key, value in info.items()}
+    return [known[name] for name in names if known.get(name)]
