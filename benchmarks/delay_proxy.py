@@ -1,7 +1,7 @@
 """A link with long round trips: a proxy on loopback that passes each byte on after half a round trip.
 
-The handshake of TCP cannot be slowed down from outside of the kernel. So a client is connected at once, and all that
-it sends before the first answer is held back for a round trip longer: that answer comes when it would have come.
+TCP's handshake cannot be slowed down from outside of the kernel, so clients, all of which use urllib3, are held up for
+a round trip when they have connected.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from typing import Any
+
+from urllib3.util import connection
 
 
 class DelayProxy:
@@ -60,39 +63,43 @@ def _accept(listener: socket.socket, target: int, round_trip: float) -> None:
         there = socket.create_connection(("127.0.0.1", target))
         for each in (here, there):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        answered = threading.Event()
-        for source, sink, handshake in ((here, there, round_trip), (there, here, 0.0)):
+        for source, sink in ((here, there), (there, here)):
             under_way: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
-            _start(_take, source, under_way, round_trip / 2, handshake, answered)
-            _start(_deliver, under_way, sink, answered if sink is here else None)
+            _start(_take, source, under_way, round_trip / 2)
+            _start(_deliver, under_way, sink)
 
 
-def _take(
-    source: socket.socket,
-    under_way: SimpleQueue[tuple[float, bytes]],
-    delay: float,
-    handshake: float,
-    answered: threading.Event,
-) -> None:
+def _take(source: socket.socket, under_way: SimpleQueue[tuple[float, bytes]], delay: float) -> None:
     data = b"more"
     while data:
         try:
             data = source.recv(65536)
         except OSError:
             data = b""
-        under_way.put((time.monotonic() + delay + (0.0 if answered.is_set() else handshake), data))
+        under_way.put((time.monotonic() + delay, data))
 
 
-def _deliver(
-    under_way: SimpleQueue[tuple[float, bytes]], sink: socket.socket, begun: threading.Event | None = None
-) -> None:
+def _deliver(under_way: SimpleQueue[tuple[float, bytes]], sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while True:
             due, data = under_way.get()
             time.sleep(max(0.0, due - time.monotonic()))
-            if begun:
-                begun.set()
             if not data:
                 break
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
+
+
+def slow_handshakes(round_trip: float) -> None:
+    """Let all that this process and its forks connect to be as far away.
+
+    :param round_trip: seconds
+    """
+    create_connection = connection.create_connection
+
+    def far(*args: Any, **kwargs: Any) -> socket.socket:
+        made = create_connection(*args, **kwargs)
+        time.sleep(round_trip)
+        return made
+
+    connection.create_connection = far

@@ -41,13 +41,24 @@ def measure_sizes() -> None:
                 if number:
                     uploads[size].append(upload)
     first = statistics.median(each.seconds for each in uploads[MIB])
+    slopes, growths = [], []
     for size, ones in uploads.items():
         seconds = [one.seconds for one in ones]
         middle = statistics.median(seconds)
-        slope = f"{(middle - first) / (size - MIB) * 2**30:.2f}" if size > MIB else "–"
-        grown = statistics.median(one.grown for one in ones) / MIB
-        table.row(f"{size / MIB:,.0f}", f"{middle:.3f}", spread(seconds, ".3f"), slope, f"{grown:.1f}")
-    table.save("growth", "Time is a straight line if the seconds per GiB stay the same, and memory should be flat.")
+        slope = (middle - first) / (size - MIB) * 2**30 if size > MIB else None
+        # below, the first milliseconds are most of the time
+        if size >= 64 * MIB and slope is not None:
+            slopes.append(slope)
+        growths.append(statistics.median(one.grown for one in ones) / MIB)
+        shown = "–" if slope is None else f"{slope:.2f}"
+        table.row(f"{size / MIB:,.0f}", f"{middle:.3f}", spread(seconds, ".3f"), shown, f"{growths[-1]:.1f}")
+    straight = "a straight line" if max(slopes) < 1.5 * min(slopes) else "no straight line"
+    flat = "flat" if max(growths) < 8 else "not flat"
+    table.save(
+        "growth",
+        f"Time: {straight}, from 64 MiB on {spread(slopes)} s per GiB beyond the smallest.",
+        f"Memory: {flat}, {spread(growths, '.1f')} MiB whatever the size.",
+    )
 
 
 def measure_waiters() -> None:
@@ -55,6 +66,7 @@ def measure_waiters() -> None:
         "Growth with the number of waiters on one Workflow",
         *("waiters", "websockets", "other requests of the waiters", "all were told in ms"),
     )
+    requests = set()
     with Sandbox() as wb:
         for waiters in WAITERS:
             wb.reset()
@@ -64,8 +76,13 @@ def measure_waiters() -> None:
             seconds = asyncio.run(_wait(settings, waiters))
             gets = [request for request in wb.requests if request.host == "frontend" and request.method == "GET"]
             sockets = sum(request.status == 101 for request in gets)
+            requests.add(len(gets))
             table.row(f"{waiters:,}", sockets, len(gets) - sockets, f"{1000 * seconds:.0f}")
-    table.save("growth-waiters", "From the end of the upload to the moment when the last waiter has seen the File.")
+    flat = "flat" if len(requests) == 1 else "not flat"
+    table.save(
+        "growth-waiters",
+        f"Requests: {flat}. Times are from the end of the upload to the moment when the last waiter has seen the File.",
+    )
 
 
 async def _wait(settings: Settings, waiters: int) -> float:

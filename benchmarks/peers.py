@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -65,5 +66,16 @@ def has_tus_js() -> bool:
     return bool(shutil.which("node")) and (HERE / "node_modules" / "tus-js-client").is_dir()
 
 
-def has_curl() -> bool:
-    return bool(shutil.which("curl"))
+def versions() -> str:
+    """Of those that are no Python packages, for a table's notes."""
+    found = [" ".join(_output("curl", "--version").split()[:2])]
+    if has_tus_js():
+        package = json.loads((HERE / "node_modules" / "tus-js-client" / "package.json").read_text())
+        found.append(f"tus-js-client {package['version']} on node {_output('node', '--version').strip()}")
+    else:
+        found.append("tus-js-client was left out: it needs node and npm")
+    return f"{'; '.join(found)}."
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

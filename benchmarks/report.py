@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import ssl
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +51,9 @@ def _line(cells: Any) -> str:
 
 
 def _machine() -> str:
-    names = ("apache-airflow", "requests", "tuspy", "aiohttp")
-    versions = ", ".join(["Python " + platform.python_version(), *(f"{name} {version(name)}" for name in names)])
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {versions}"
+    names = ("apache-airflow", "requests", "urllib3", "tuspy", "aiohttp")
+    openssl = " ".join(ssl.OPENSSL_VERSION.split()[:2])
+    python = f"Python {platform.python_version()} with {openssl}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.system()} {platform.machine()}"
+    return ", ".join([machine, python, *(f"{name} {version(name)}" for name in names)])

@@ -78,7 +78,9 @@ def main() -> None:
             name, cuts, median(shares, ".4f"), spread(shares, ".4f"), median(seconds), median(times), spread(times)
         )
     table.save(
-        "resume", "On the wire: heads of requests, and what arrived but was lost with the connection, count too."
+        "resume",
+        "On the wire: heads of requests, and what arrived but was lost with the connection, count too.",
+        peers.versions(),
     )
 
 

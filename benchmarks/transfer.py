@@ -64,10 +64,11 @@ def main() -> None:
                 table.row(
                     sink.scheme, name, median(seconds), spread(seconds), median(times), spread(times), median(cpu)
                 )
-    notes = ["Medians; × `curl -T` is of the same round. This provider's times hold its create-file request."]
-    if not peers.has_tus_js():
-        notes.append("tus-js-client was left out: it needs node and npm.")
-    table.save("transfer", *notes)
+    table.save(
+        "transfer",
+        "Medians; × `curl -T` is of the same round. This provider's times hold its create-file request.",
+        peers.versions(),
+    )
 
 
 if __name__ == "__main__":

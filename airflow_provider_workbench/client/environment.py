@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import ssl
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import certifi
 
 from airflow_provider_workbench.client import failures
+from airflow_provider_workbench.client.endpoint import is_host
 from airflow_provider_workbench.client.errors import ConfigurationError, printable
 from airflow_provider_workbench.client.settings import Settings
 
@@ -21,7 +22,7 @@ from airflow_provider_workbench.client.settings import Settings
 def proxy_for(url: str) -> str | None:
     """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` ask for, or None.
 
-    :raises ConfigurationError: it is not an HTTP proxy
+    :raises ConfigurationError: it is not an HTTP proxy, or its address cannot be used. Never quotes it
     """
     parts = urlsplit(url)
     scheme = {"wss": "https", "ws": "http"}.get(parts.scheme, parts.scheme)
@@ -36,7 +37,24 @@ def proxy_for(url: str) -> str | None:
             f"The environment names a {printable(kind, 20)}:// proxy for {parts.hostname}, and only http:// and "
             "https:// ones can be used: set HTTPS_PROXY to such a one, or add the host to NO_PROXY."
         )
+    if not _is_usable(proxy):
+        raise ConfigurationError(
+            f"The environment's proxy for {parts.hostname} has an address that cannot be used: HTTPS_PROXY, HTTP_PROXY "
+            "or ALL_PROXY should look like http://user:password@proxy.example:3128, with odd characters "
+            "percent-encoded."
+        )
     return proxy
+
+
+def _is_usable(proxy: str) -> bool:
+    """False for what HTTP libraries fail on in ways of their own, which show the password."""
+    try:
+        parts = urlsplit(proxy)
+        parts.port  # noqa: B018 - urlsplit checks the port only when it is asked for
+        unquote(f"{parts.username}{parts.password}").encode("latin-1")
+    except ValueError:
+        return False
+    return is_host(parts.hostname or "") and proxy.isprintable() and " " not in proxy
 
 
 def trusted_authorities(settings: Settings) -> str:
@@ -66,6 +84,8 @@ def ssl_context(settings: Settings) -> ssl.SSLContext:
         if settings.client_cert:
             # a password, even a wrong one, keeps OpenSSL from asking for it on the terminal
             context.load_cert_chain(settings.client_cert, settings.client_key, password="-")
+            # a server may ask for it only when it has seen the request
+            context.post_handshake_auth = True
     except OSError:
         unreadable = True
     if unreadable:

@@ -7,9 +7,11 @@ import http.client
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -23,13 +25,14 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_workbench.client import failures
 from airflow_provider_workbench.client.answers import Answer
-from airflow_provider_workbench.client.environment import proxy_for, ssl_context, trusted_authorities
+from airflow_provider_workbench.client.environment import proxy_for, ssl_context
 from airflow_provider_workbench.client.errors import ConfigurationError, ConnectError, WorkbenchError
 from airflow_provider_workbench.client.settings import Settings
 
-# urllib3 reads a body in 16 KiB blocks by default; 64 KiB doubles its speed, more gains nothing (protocol
-# section 5)
-BLOCK_SIZE = 64 * 1024
+# each block costs a hand-over between threads: 512 KiB is twice as fast as 64 KiB (benchmarks/transfer.py)
+BLOCK_SIZE = 512 * 1024
+# TLS sends no less at once than a record
+_RECORD = 16 * 1024
 ANSWER_LIMIT = 256 * 1024
 
 
@@ -54,18 +57,17 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._opened = time.monotonic()
+        tls = _Tls(settings)
         if settings.ca_bundle or settings.client_cert:
-            # urllib3 reads them in the handshake, where a bad file looks like a bad server
-            ssl_context(settings)
+            # a bad file is found before anything is asked for
+            tls.context()
         self._session = _Session()
         self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._connections: set[ref[HTTPConnection]] = set()
-        adapter = _Adapter(settings.stall_timeout, self._connections)
+        adapter = _Adapter(settings.stall_timeout, self._connections, tls)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
-        if settings.client_cert:
-            key = settings.client_key
-            self._session.cert = (settings.client_cert, key) if key else settings.client_cert
 
     def request(
         self,
@@ -101,7 +103,7 @@ class Session:
                 data=body,  # type: ignore[arg-type]  # the stubs know no reader of memoryviews
                 headers={"Accept-Encoding": "identity", **(headers or {})},
                 timeout=(settings.connect_timeout, read_timeout or settings.stall_timeout),
-                verify=trusted_authorities(settings) if settings.verify_tls else False,
+                verify=settings.verify_tls,
                 proxies={"http": proxy, "https": proxy} if proxy else {},
                 allow_redirects=False,
                 stream=True,
@@ -111,7 +113,7 @@ class Session:
                 content += more
             complete = len(content) <= limit
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            failure = _translate(error, urlsplit(url).hostname or "the host", settings)
+            failure = _translate(error, urlsplit(url).hostname or "the host")
         finally:
             _UNLOGGED.reset(unlogged)
             # a connection with an unread rest cannot serve the next request
@@ -177,22 +179,67 @@ class _Session(requests.Session):
         """Follow nothing: even with ``allow_redirects=False`` requests would read the whole body, and the target."""
 
 
+class _Tls:
+    """One context for all connections, read in a thread while the first of them is made.
+
+    The usual authorities take some 40 ms, which is a round trip.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._context: ssl.SSLContext | None = None
+        self._error: WorkbenchError | None = None
+        self._thread: threading.Thread | None = None
+        if settings.endpoint.origin.startswith("https:"):
+            self._start()
+
+    def context(self) -> ssl.SSLContext:
+        """Wait for it.
+
+        :raises ConfigurationError: a file cannot be read
+        """
+        (self._thread or self._start()).join()
+        if self._error:
+            raise self._error
+        assert self._context
+        return self._context
+
+    def _start(self) -> threading.Thread:
+        self._thread = threading.Thread(target=self._read, name="workbench-tls", daemon=True)
+        self._thread.start()
+        return self._thread
+
+    def _read(self) -> None:
+        try:
+            self._context = ssl_context(self._settings)
+        except WorkbenchError as error:
+            self._error = error
+
+
 class _Adapter(HTTPAdapter):
-    def __init__(self, stall_timeout: float, connections: set[ref[HTTPConnection]]) -> None:
-        self._pool_classes = _pool_classes(stall_timeout, connections)
+    def __init__(self, stall_timeout: float, connections: set[ref[HTTPConnection]], tls: _Tls) -> None:
+        self._pool_classes = _pool_classes(stall_timeout, connections, tls)
+        self._tls = tls
         super().__init__(max_retries=0)
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Leave it to the context: requests would have each connection read the authorities again."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, blocksize=BLOCK_SIZE, **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pool_classes
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy.lower().startswith("https:"):
+            kwargs["proxy_ssl_context"] = self._tls.context()
         manager = super().proxy_manager_for(proxy, blocksize=BLOCK_SIZE, **kwargs)
         manager.pool_classes_by_scheme = self._pool_classes
         return manager
 
 
-def _pool_classes(stall_timeout: float, connections: set[ref[HTTPConnection]]) -> dict[str, type[HTTPConnectionPool]]:
+def _pool_classes(
+    stall_timeout: float, connections: set[ref[HTTPConnection]], tls: _Tls
+) -> dict[str, type[HTTPConnectionPool]]:
     """Pools whose connections stop sending after ``stall_timeout`` seconds without room for a byte.
 
     requests has no such limit: it sends under the connect timeout (protocol section 5, measured). The socket's
@@ -200,12 +247,24 @@ def _pool_classes(stall_timeout: float, connections: set[ref[HTTPConnection]]) -
     """
 
     class Plain(HTTPConnection):
+        def send(self, data: Any) -> None:
+            _send(self, data, BLOCK_SIZE)
+
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
             connections.add(ref(self, connections.discard))
             super().endheaders(*args, **kwargs)
             self.sock.settimeout(stall_timeout)
 
     class Encrypted(HTTPSConnection):
+        @property
+        def ssl_context(self) -> ssl.SSLContext:
+            """urllib3 asks for it when TCP is connected."""
+            return tls.context()
+
+        @ssl_context.setter
+        def ssl_context(self, _: ssl.SSLContext | None) -> None:
+            """Leave it as it is: urllib3 has none."""
+
         def connect(self) -> None:
             try:
                 super().connect()
@@ -215,7 +274,7 @@ def _pool_classes(stall_timeout: float, connections: set[ref[HTTPConnection]]) -
 
         def send(self, data: Any) -> None:
             try:
-                super().send(data)
+                _send(self, data, _RECORD)
             except ssl.SSLEOFError:
                 # urllib3 goes on to read an answer that came before the body was through, but knows only this error
                 raise BrokenPipeError from None
@@ -234,9 +293,16 @@ def _pool_classes(stall_timeout: float, connections: set[ref[HTTPConnection]]) -
     return {"http": PlainPool, "https": EncryptedPool}
 
 
-def _translate(error: BaseException, host: str, settings: Settings) -> WorkbenchError:
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and "invalid path" in str(error):
-        return failures.unreadable_tls_file(settings)
+def _send(connection: HTTPConnection, data: bytes | memoryview, at_once: int) -> None:
+    """Send all of it, at most ``at_once`` bytes within the socket's time limit: ``sendall`` has one limit for all."""
+    if connection.sock is None:
+        connection.connect()
+    left = memoryview(data)
+    while left:
+        left = left[connection.sock.send(left[:at_once]) :]
+
+
+def _translate(error: BaseException, host: str) -> WorkbenchError:
     invalid = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, urllib3.exceptions.LocationValueError)
     if isinstance(error, invalid):
         return ConfigurationError(f"The address of {host}, or of the proxy on the way to it, cannot be used.")

@@ -28,7 +28,7 @@ from airflow_provider_workbench.client.errors import (
 )
 from airflow_provider_workbench.client.job import Job
 from airflow_provider_workbench.client.progress import human_bytes
-from airflow_provider_workbench.client.read_ahead import ReadAhead, SourceStalledError
+from airflow_provider_workbench.client.read_ahead import BLOCK, ReadAhead, SourceStalledError
 from airflow_provider_workbench.client.secret_forms import forms_of_settings, forms_of_upload_url
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
@@ -38,6 +38,12 @@ from airflow_provider_workbench.client.tus import HEADERS, Meaning, Reading, by_
 MIB = 1024 * 1024
 LARGEST_SMALLER_PATCH = 64 * MIB
 SMALLEST_PATCH = MIB
+
+# bytes given to the connection at once on slow links, and as the last of a PATCH: while they are on their way, nobody
+# is told of progress, and a cut leaves open whether they arrived
+SMALLEST_PIECE = 64 * 1024
+# seconds
+_LONG_FOR_A_PIECE = 0.5
 
 _FRUITLESS_ROUNDS = 3
 NOTHING = " The Step has nothing of it; another try uploads it again."
@@ -336,6 +342,8 @@ class _Body:
         self._blocks = blocks
         self._length = length
         self._block = memoryview(b"")
+        self._piece = SMALLEST_PIECE
+        self._given = time.monotonic()
         self.unsent = length
 
     def __len__(self) -> int:
@@ -356,15 +364,19 @@ class _Body:
             raise SourceReadError(f"The file gave no bytes for {timeout:.0f} s.")
 
     def read(self, size: int = -1, /) -> memoryview:
-        """At most ``size`` bytes; none when all were given."""
+        """At most ``size`` bytes; none when all were given. Where they leave slowly fewer, to hear of each soon."""
         if not self.unsent:
             return memoryview(b"")
         transfer = self._transfer
+        slow = time.monotonic() - self._given > _LONG_FOR_A_PIECE
+        self._piece = max(SMALLEST_PIECE, self._piece // 2) if slow else min(BLOCK, 2 * self._piece)
         transfer._job.control.check()
         if not self._block:
             self._block = self._next_block(transfer._job.patience.source)
-        size = size if size >= 0 else len(self._block)
-        piece, self._block = self._block[:size], self._block[size:]
+        most = min(self._piece, size) if size >= 0 else self._piece
+        if self.unsent > SMALLEST_PIECE:
+            most = min(most, self.unsent - SMALLEST_PIECE)
+        piece, self._block = self._block[:most], self._block[most:]
         left = self.unsent - len(piece)
         end = transfer.offset + self._length
         if not left and end == transfer._size:
@@ -374,6 +386,7 @@ class _Body:
         transfer._job.listener.progress(end - left, transfer._size)
         # only now: a piece that is held back never leaves
         self.unsent = left
+        self._given = time.monotonic()
         return piece
 
     def _next_block(self, timeout: float) -> memoryview:

@@ -70,9 +70,12 @@ class Wire:
     tls: ssl.SSLContext | None = None
     connections: int = 0
     heads: list[bytes] = field(default_factory=list)
+    receive_buffer: int = 0
 
     def __enter__(self) -> Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
+        if self.receive_buffer:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self.port = self._listener.getsockname()[1]
         self.ended = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()

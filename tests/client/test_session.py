@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import socket
+import ssl
 import threading
 import time
 import traceback
@@ -11,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from client_servers import Authority, Peer, Wire, unused_port
 
 from airflow_provider_workbench.client import errors
 from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.environment import ssl_context
 from airflow_provider_workbench.client.session import ANSWER_LIMIT, BLOCK_SIZE, Session
 from airflow_provider_workbench.client.settings import Settings
 
@@ -181,11 +185,11 @@ def test_body_is_sent_whole_with_its_length_in_large_blocks() -> None:
         peer.answer("204 No Content")
 
     with Wire(handler) as server:
-        assert send(server, "PATCH", Zeros(200_000, asked.append)).status == 204
+        assert send(server, "PATCH", Zeros(2_000_000, asked.append)).status == 204
     head, body = got[0]
-    assert b"Content-Length: 200000\r\n" in head
+    assert b"Content-Length: 2000000\r\n" in head
     assert b"Transfer-Encoding" not in head
-    assert body == bytes(200_000)
+    assert body == bytes(2_000_000)
     assert set(asked) == {BLOCK_SIZE}
 
 
@@ -198,15 +202,15 @@ def test_error_of_the_source_comes_through_and_the_connection_is_cut() -> None:
         ended.set()
 
     def fail(_: int) -> None:
-        if body.left < 150_000:
+        if body.left < body.size:
             raise errors.SourceReadError("disk broke")
 
-    body = Zeros(200_000, fail)
+    body = Zeros(200_000 + BLOCK_SIZE, fail)
     with Wire(handler) as server:
         error = failing(errors.SourceReadError, lambda: send(server, "PATCH", body))
         assert ended.wait(10)
     assert str(error) == "disk broke"
-    assert len(ends[0]) < 200_000
+    assert len(ends[0]) == BLOCK_SIZE
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -281,6 +285,33 @@ def test_server_that_takes_no_more_bytes_stalls_for_the_stall_timeout_only(
         assert server.connections == 1
     wait.set()
     assert "timed out" in str(error)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_block_that_leaves_slowly_is_no_stall(
+    encrypted: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``sendall``, and a TLS socket's ``send``, would hold the whole block against the time limit."""
+
+    def handler(peer: Peer) -> None:
+        length = int(peer.read_head().partition(b"Content-Length: ")[2].split()[0])
+        while length and (data := peer.sock.recv(16384)):
+            length -= len(data)
+            time.sleep(0.05)
+        peer.answer("204 No Content")
+
+    create_connection = urllib3.util.connection.create_connection
+
+    def with_small_buffers(*args: Any, **kwargs: Any) -> socket.socket:
+        sock = create_connection(*args, **kwargs)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        return sock
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", with_small_buffers)
+    context = authority.server.server_context() if encrypted else None
+    with Wire(handler, context, receive_buffer=16384) as server:
+        extra = {"ca_bundle": authority.ca.cert_file, "stall_timeout": 1}
+        assert send(server, "PATCH", Zeros(2 * BLOCK_SIZE), **extra).status == 204
 
 
 def test_silent_server_is_given_up_after_the_read_timeout() -> None:
@@ -399,6 +430,61 @@ def test_client_certificate_is_shown_to_a_server_that_asks(authority: Authority)
             send(server, ca_bundle=ca.cert_file)
 
 
+def test_client_certificate_is_shown_to_a_server_that_asks_after_the_request(authority: Authority) -> None:
+    """As servers do that want it for some of their pages only."""
+    client, ca = authority.client, authority.ca
+
+    def handler(peer: Peer) -> None:
+        assert isinstance(peer.sock, ssl.SSLSocket)
+        peer.read_request()
+        peer.sock.verify_client_post_handshake()
+        peer.answer("200 OK", b"hello")
+        peer.read_request()
+        shown.put(peer.sock.getpeercert())
+
+    shown: queue.Queue[object] = queue.Queue()
+    context = authority.server.server_context(client_authority=ca)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.post_handshake_auth = True
+    with (
+        Wire(handler, context) as server,
+        Session(settings_for(server, ca_bundle=ca.cert_file, client_cert=client.both_file)) as session,
+    ):
+        assert session.request("GET", server.url).body == b"hello"
+        # what the client shows is seen with its next bytes
+        with contextlib.suppress(errors.ConnectionLostError):
+            session.request("GET", server.url)
+        assert shown.get(timeout=30)
+
+
+def test_authorities_are_read_once_for_all_connections_and_not_for_plain_http(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Settings] = []
+
+    def counted(settings: Settings) -> ssl.SSLContext:
+        read.append(settings)
+        return ssl_context(settings)
+
+    monkeypatch.setattr("airflow_provider_workbench.client.session.ssl_context", counted)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.ca.cert_file)
+    context = authority.server.server_context()
+    with (
+        Wire(polite) as plain,
+        Wire(polite, context) as one,
+        Wire(polite, context) as other,
+        Session(settings_for(plain)) as session,
+    ):
+        assert session.request("GET", plain.url).status == 200
+        assert not read
+        for server in (one, other, one):
+            assert session.request("GET", server.url).status == 200
+        session.close()
+        assert session.request("GET", one.url).status == 200
+    assert (one.connections, other.connections) == (2, 1)
+    assert len(read) == 1
+
+
 def test_plain_server_behind_https_is_a_tls_fault(authority: Authority) -> None:
     with Wire(lambda peer: (peer.sock.recv(100), peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"))) as server:
         server.tls = None
@@ -499,6 +585,23 @@ def test_proxy_that_refuses_is_no_connection(authority: Authority, monkeypatch: 
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{unused_port()}")
         error = failing(errors.ConnectError, lambda: send(server, ca_bundle=authority.ca.cert_file))
         assert "The proxy on the way to 127.0.0.1 gave no connection: Connection refused." in str(error)
+
+
+def test_certificate_of_a_proxy_is_checked_like_the_servers(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trusted = authority.ca.cert_file
+    context = authority.server.server_context()
+    with Wire(polite, context) as server:
+        with Wire(tunnel, context) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            assert send(server, ca_bundle=trusted).body == b"hello"
+        with Wire(tunnel, Authority.make(tmp_path).server.server_context()) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            with pytest.raises(errors.TransportError):
+                send(server, ca_bundle=trusted)
+            assert server.connections == 1
+            assert send(server, verify_tls=False).body == b"hello"
 
 
 def test_malformed_proxy_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import urllib3
 from client_servers import Authority, Peer, Wire
 from conftest import settings_of
 from uploads import (
@@ -33,8 +36,9 @@ from uploads import (
 )
 
 from airflow_provider_workbench.client import errors, transfer
+from airflow_provider_workbench.client.read_ahead import BLOCK
 from airflow_provider_workbench.client.session import Session
-from airflow_provider_workbench.client.transfer import terminate_upload
+from airflow_provider_workbench.client.transfer import SMALLEST_PIECE, terminate_upload
 from airflow_provider_workbench.sandbox import Sandbox
 
 CONTENT = os.urandom(100_000)
@@ -58,6 +62,40 @@ def test_cut_is_resumed_at_the_servers_offset(rst: bool) -> None:
         assert (result.resumed_from, result.attempts) == (3_000_000, 1)
         assert server.methods == ["CREATE", "PATCH", "HEAD", "PATCH", "HEAD", "PATCH"]
         assert "Going on from byte 1000000 of 20000000" in told.log
+
+
+def test_cut_in_the_last_block_leaves_no_doubt_that_bytes_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the last piece is in doubt, and that is small."""
+    create_connection = urllib3.util.connection.create_connection
+
+    def with_small_buffer(*args: Any, **kwargs: Any) -> socket.socket:
+        sock = create_connection(*args, **kwargs)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        return sock
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", with_small_buffer)
+    content = os.urandom(BLOCK)
+    with Workbench() as server:
+        server.script["PATCH"] = [cut(100_000)]
+        upload(server.settings, content, told := Told())
+        assert delivered(server) == [content]
+    assert "Looking whether Workbench took the File" not in told.log
+    assert "Going on from byte 100000" in told.log
+
+
+@pytest.mark.parametrize(("seconds", "largest"), [(0.0, SMALLEST_PIECE), (1000.0, BLOCK)])
+def test_pieces_are_small_where_they_leave_slowly_and_at_the_end(
+    seconds: float, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often comes word of progress, and a look whether to stop."""
+    monkeypatch.setattr(transfer, "_LONG_FOR_A_PIECE", seconds)
+    with Workbench() as server:
+        upload(server.settings, MUCH[: 10 * BLOCK], told := Told())
+    ends = [sent for sent, _ in told.progress]
+    pieces = [after - before for before, after in itertools.pairwise([0, *ends])]
+    assert sum(pieces) == 10 * BLOCK
+    assert max(pieces) == largest
+    assert pieces[-1] == SMALLEST_PIECE
 
 
 def test_cut_of_a_chunk_is_resumed_within_it() -> None:
