@@ -6,6 +6,7 @@ Protocol section 4; ``recorded/page_init_state.json`` and ``recorded/websocket_m
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.backoff import retry_after_seconds
 from airflow_provider_workbench.client.endpoint import Endpoint
 from airflow_provider_workbench.client.errors import (
     ServerError,
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 # recorded pages have 22 KB; a large workflow's has some megabytes
 PAGE_LIMIT = 64 * 1024 * 1024
 _MARK = "window.initState = "
+
+# seconds, from and to: so much later an answer that would end a wait must have come again
+SECOND_LOOK = (10.0, 30.0)
+# seconds: no Retry-After is heeded for longer
+LONGEST_RETRY_AFTER = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +159,36 @@ def steps_of_page(answer: Answer, settings: Settings) -> dict[str, dict[str, Any
     :raises WorkbenchError: as for :func:`read_step`
     """
     if answer.status != 200:
-        raise _page_error(answer.status, settings)
+        error = _page_error(answer, settings)
+        error.retry_after = retry_after_seconds(answer.headers.get("retry-after"))
+        raise error
     state = init_state(answer.text)
-    if state is None:
+    steps = state.get("steps") if state else None
+    if not isinstance(steps, dict):
         raise UnexpectedAnswerError(
             f"{_host(settings.endpoint)} answered with a page that is no Workflow's. Look at the proxies on the way."
         )
-    steps = state.get("steps")
-    return {key: step for key, step in steps.items() if isinstance(step, dict)} if isinstance(steps, dict) else {}
+    return {key: step for key, step in steps.items() if isinstance(step, dict)}
+
+
+def ends_a_wait(error: WorkbenchError, *, again: bool) -> bool:
+    """True if the Step need not be looked at any more after an error of :func:`read_step`.
+
+    That the Workflow is gone or closed (404, 403, a redirect) is also what a proxy or a server says for a moment, while
+    it is restarted: it counts when it comes ``again``. That a page shows other Steps only is Workbench's own word.
+    """
+    return not error.retryable and (again or not _may_pass(error))
+
+
+def pause_before_next_look(error: WorkbenchError) -> float:
+    """Seconds to wait at least after an error of :func:`read_step` that does not end the wait."""
+    if _may_pass(error):
+        return random.uniform(*SECOND_LOOK)
+    return min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
+
+
+def _may_pass(error: WorkbenchError) -> bool:
+    return isinstance(error, StepGoneError | StepUnreadableError) and error.status is not None
 
 
 def missing_step(endpoint: Endpoint) -> StepGoneError:
@@ -198,7 +227,7 @@ def parse_step(data: Mapping[str, Any]) -> Step:
             rendered=rendered,
             output_status=str(data["output_status"]) if rendered else "busy",
             output_errors=tuple(_words(item) for item in data["output_errors"] or ()) if rendered else (),
-            n_rows=int(data["output_n_rows"] or 0) if rendered else 0,
+            n_rows=_count(data["output_n_rows"] or 0) if rendered else 0,
             n_columns=len(data["output_columns"] or ()) if rendered else 0,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -210,18 +239,27 @@ def _file(data: Mapping[str, Any]) -> File:
     created_at = datetime.fromisoformat(data["createdAt"])
     if created_at.tzinfo is None:
         created_at = created_at.replace(tzinfo=UTC)
-    return File(str(data["uuid"]), str(data["name"]), int(data["size"]), created_at)
+    return File(str(data["uuid"]), str(data["name"]), _count(data["size"]), created_at)
+
+
+def _count(value: Any) -> int:
+    number = int(value)
+    # Python does not print numbers of any length
+    if not 0 <= number < 2**63:
+        raise ValueError
+    return number
 
 
 def _words(item: Any) -> str:
-    return str(item.get("message", item)) if isinstance(item, dict) else str(item)
+    words = item.get("message") if isinstance(item, dict) else item
+    return words if isinstance(words, str) else "(Workbench's words cannot be read)"
 
 
-def _page_error(status: int, settings: Settings) -> WorkbenchError:
-    host = _host(settings.endpoint)
+def _page_error(answer: Answer, settings: Settings) -> WorkbenchError:
+    host, status = _host(settings.endpoint), answer.status
     if status >= 500 or status in (408, 425, 429):
         return ServerError(f"{host} answered {status} to the Workflow's page: try again later.", status=status)
-    if status == 404:
+    if status == 404 and _is_html(answer):
         what = "It was deleted" + (", or its secret link was reset" if settings.secret_link else "")
         return StepGoneError(f"{host} shows no such Workflow. {what}.", status=status)
     if 300 <= status < 400:
@@ -243,6 +281,11 @@ def _page_error(status: int, settings: Settings) -> WorkbenchError:
         "secret_link (or make the Workflow public).",
         status=status,
     )
+
+
+def _is_html(answer: Answer) -> bool:
+    """Workbench's own refusals are HTML (protocol section 4); a router that knows no server says so in plain text."""
+    return "html" in answer.headers.get("content-type", "").lower() or answer.body.lstrip()[:1] == b"<"
 
 
 def _host(endpoint: Endpoint) -> str:

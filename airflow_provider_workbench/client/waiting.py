@@ -43,6 +43,10 @@ class Wanted:
 
     def __post_init__(self) -> None:
         one_of("until", self.until, UNTIL)
+        if self.name is not None and not isinstance(self.name, str):
+            raise ConfigurationError(
+                f"filename must be text, not {self.name!r:.60}: a template may make a number of it."
+            )
 
     @classmethod
     def of_upload(cls, upload: Mapping[str, Any], until: str) -> Wanted:
@@ -233,10 +237,14 @@ def since_moment(since: Any, *, started: datetime) -> datetime | None:
     if isinstance(since, datetime):
         return since if since.tzinfo else since.replace(tzinfo=UTC)
     if isinstance(since, timedelta):
-        return started - since
+        try:
+            return started - since
+        except OverflowError:
+            pass
     if isinstance(since, str) and since.strip():
         return None if since.strip() == "any" else parse_time(since)
     raise ConfigurationError(
         "since is required with filename, so that an old File does not satisfy today's run: give a datetime, ISO text "
-        f"(such as {{{{ data_interval_start }}}}), a timedelta back from the task's start, or 'any'; not {since!r:.60}."
+        f"(such as {{{{ data_interval_start }}}}), a timedelta back from the task's first start, or 'any'; "
+        f"not {since!r:.60}."
     )

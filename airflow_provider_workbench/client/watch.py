@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from airflow_provider_workbench.client.errors import WaitingFailedError, WorkbenchError
+from airflow_provider_workbench.client.errors import ConfigurationError, WaitingFailedError, WorkbenchError
 from airflow_provider_workbench.client.settings import FINISH_TIMEOUT, RETRY_BUDGET, Settings
 from airflow_provider_workbench.client.steps import Step
 from airflow_provider_workbench.client.subscriptions import Subscription
@@ -33,12 +33,16 @@ async def watch_step(
 
     The iteration raises :class:`~airflow_provider_workbench.client.errors.WorkbenchError` where there is nothing to
     wait for any more: the Step or its Workflow is gone (``StepGoneError``), access was lost (``StepUnreadableError``),
-    or the settings cannot work (``ConfigurationError``, ``TlsError``).
+    or the settings cannot work (``ConfigurationError``, ``TlsError``). Of the first two, what only an HTTP status says
+    must be said twice, 10 to 30 s apart.
 
     :param settings: which Step, and how it is read
     :param poke_interval: seconds between two looks at the page, at most, where websockets cannot pass
     :param log: takes a line for the log, without secrets; called by the iteration
+    :raises ConfigurationError: ``poke_interval`` is not above 0
     """
+    if not poke_interval > 0:
+        raise ConfigurationError(f"poke_interval must be a number of seconds above 0, not {poke_interval}.")
     key = asyncio.get_running_loop(), _of_workflow(settings)
     watch = _WATCHES.get(key) or _Watch(key)
     subscription = Subscription(settings.endpoint, poke_interval, log)

@@ -14,7 +14,7 @@ from airflow_provider_workbench.client.backoff import Backoff
 from airflow_provider_workbench.client.errors import ConnectError, WorkbenchError
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.step_messages import WorkflowSteps
-from airflow_provider_workbench.client.steps import steps_of_page
+from airflow_provider_workbench.client.steps import ends_a_wait, pause_before_next_look, steps_of_page
 from airflow_provider_workbench.client.subscriptions import Subscription, Subscriptions, still_trying
 from airflow_provider_workbench.client.websocket import WorkflowSocket
 
@@ -30,6 +30,8 @@ LASTING = 10.0
 # websocket is tried again after so many seconds, doubled up to the age at which one would be renewed
 REFUSALS = 3
 FIRST_RETRIAL = 120.0
+# seconds that it may take to open, since nothing is seen meanwhile
+RETRIAL_LIMIT = 10.0
 
 # seconds between two looks at the page, doubled up to poke_interval: most Files are rendered within seconds
 FIRST_POKE = 1.0
@@ -95,7 +97,7 @@ class Watcher:
         loop = asyncio.get_running_loop()
         socket = WorkflowSocket(self._settings)
         try:
-            self._take(await socket.open())
+            self._take(await socket.open(within=RETRIAL_LIMIT if self._blocked else None))
             self._is_live = True
             self._blocked = ""
             while True:
@@ -135,19 +137,25 @@ class Watcher:
                 await self._joined.wait()
                 self._poke = FIRST_POKE
 
-    async def _look(self, session: AsyncSession) -> bool:
-        """Read the page and pass on what it says. False if it could not be read this time."""
+    async def _look(self, session: AsyncSession, *, again: bool = False) -> bool:
+        """Read the page and pass on what it says. False if it could not be read this time.
+
+        Takes as long as the answer asks for, and looks twice before it is taken for the end.
+        """
         self._joined.clear()
         try:
             # a large page takes long to parse, and other triggers share this event loop
             steps = await asyncio.to_thread(steps_of_page, await session.read_page(), self._settings)
         except WorkbenchError as error:
-            if not error.retryable:
+            if ends_a_wait(error, again=again):
                 raise
-            self._note_trouble(error)
-            return False
-        self._take(steps)
-        return True
+            failure = error
+        else:
+            self._take(steps)
+            return True
+        self._note_trouble(failure)
+        await asyncio.sleep(pause_before_next_look(failure))
+        return not failure.retryable and await self._look(session, again=True)
 
     def _take(self, steps: Mapping[str, Any]) -> None:
         """Pass on a complete state."""

@@ -35,13 +35,23 @@ class WorkflowSocket:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._heard = 0.0
 
-    async def open(self) -> dict[str, Any]:
+    async def open(self, within: float | None = None) -> dict[str, Any]:
         """Connect. Returns every Step's complete JSON by its number.
 
+        :param within: seconds for all of it; None: the settings' limits for each part
         :raises UnexpectedAnswerError: the handshake was refused, or no complete state came
         :raises ConnectError: no connection
-        :raises ConnectionLostError: it ended before the complete state came
+        :raises ConnectionLostError: it ended, or time was over, before the complete state came
         """
+        try:
+            async with asyncio.timeout(within):
+                return await self._open()
+        except TimeoutError:
+            # raised outside, so that nothing is chained
+            pass
+        raise ConnectionLostError(f"The websocket of {self._host} did not open within {within:g} s.")
+
+    async def _open(self) -> dict[str, Any]:
         await self._session.__aenter__()
         self._socket = await self._session.open_websocket(MESSAGE_LIMIT)
         loop = asyncio.get_running_loop()

@@ -46,8 +46,24 @@ async def shared_settings(conn_id: str, look_up: Callable[[], Awaitable[Settings
     return await asyncio.shield(task)
 
 
+def forget_shared_settings(conn_id: str, settings: Settings) -> None:
+    """Have the next one who asks look up anew, unless another look-up was begun already.
+
+    :param settings: what was of no use
+    """
+    key = asyncio.get_running_loop(), conn_id
+    task = _SHARED.get(key)
+    if task is not None and task.done() and task.result() is settings:
+        del _SHARED[key]
+
+
 def _forget_later(key: tuple[asyncio.AbstractEventLoop, str], task: asyncio.Task[Settings]) -> None:
     if task.cancelled() or task.exception():
-        _SHARED.pop(key, None)
+        _forget(key, task)
     else:
-        key[0].call_later(LIFETIME, _SHARED.pop, key, None)
+        key[0].call_later(LIFETIME, _forget, key, task)
+
+
+def _forget(key: tuple[asyncio.AbstractEventLoop, str], task: asyncio.Task[Settings]) -> None:
+    if _SHARED.get(key) is task:
+        del _SHARED[key]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+
+FIRST_START_KEY = "workbench_first_start"
 
 
 class TaskState:
@@ -42,6 +45,21 @@ class TaskState:
     def delete(self, key: str) -> None:
         """Keep it no longer."""
         self._ask("delete", key)
+
+    def first_start(self, started: datetime) -> datetime:
+        """When the first try of this row of tries started.
+
+        :param started: when this one did; returned, and kept for the others, if nothing is kept yet
+        """
+        kept = self.get(FIRST_START_KEY)
+        if isinstance(kept, dict) and kept.get("max_tries") == self.max_tries:
+            try:
+                return datetime.fromisoformat(kept["at"])
+            except (KeyError, TypeError, ValueError):
+                # people can edit the store
+                pass
+        self.set(FIRST_START_KEY, {"at": started.isoformat(), "max_tries": self.max_tries})
+        return started
 
     def _ask(self, what: str, *args: Any, **kwargs: Any) -> Any:
         if self._store is None:

@@ -25,7 +25,7 @@ from airflow_provider_workbench.client.errors import (
 )
 from airflow_provider_workbench.client.expected import Expected
 from airflow_provider_workbench.client.settings import Settings
-from airflow_provider_workbench.client.waiting import ON_SUPERSEDED, UNTIL, Verdict, Wanted, judge, one_of
+from airflow_provider_workbench.client.waiting import ON_SUPERSEDED, UNTIL, Verdict, Wanted, judge, one_of, pushed_out
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -90,43 +90,51 @@ class Waiting:
     :param wanted: the File
     :param rules: what ends the waiting well
     :param log: the task's logger
+    :param just_delivered: True if it was delivered a moment before the first look
+    :ivar settings: of the Step
     :ivar wanted: with the uuid, as soon as exactly one File can be the one
     :ivar last_seen: in plain words
     """
 
-    def __init__(self, settings: Settings, wanted: Wanted, rules: Rules, log: Any) -> None:
+    def __init__(
+        self, settings: Settings, wanted: Wanted, rules: Rules, log: Any, *, just_delivered: bool = False
+    ) -> None:
         self.wanted = wanted
         self.last_seen = ""
-        self._settings = settings
+        self.settings = settings
         self._rules = rules
         self._log = log
+        self._just_delivered = just_delivered
+        self._asked_to_wait = 0.0
 
     @classmethod
-    def of_upload(cls, settings: Settings, upload: Mapping[str, Any], rules: Rules, log: Any) -> Waiting:
+    def of_upload(
+        cls, settings: Settings, upload: Mapping[str, Any], rules: Rules, log: Any, *, just_delivered: bool = False
+    ) -> Waiting:
         """For the File of an upload that Workbench accepted.
 
         :param upload: an :class:`~airflow_provider_workbench.client.upload.UploadResult` as a dict
         """
         if rules.until is None:
             raise ConfigurationError("There is nothing to wait for.")
-        return cls(settings, Wanted.of_upload(upload, rules.until), rules, log)
+        return cls(settings, Wanted.of_upload(upload, rules.until), rules, log, just_delivered=just_delivered)
 
-    def look(self) -> Verdict | None:
-        """Read the Step's page once.
+    def look(self, is_stopped: Callable[[], bool] = lambda: False) -> Verdict | None:
+        """Read the Step's page once, or a second time some 20 s later if it says that there is nothing to wait for.
 
+        :param is_stopped: True if the task was killed
         :return: None if it could not be read this time
         :raises StepUnreadableError, StepGoneError: it never will be
+        :raises WaitingFailedError: the task was killed
         """
-        try:
-            step = _read_step(self._settings)
-        except WorkbenchError as error:
-            if not error.retryable:
-                raise
-            self._note(f"The Step could not be read, trying again: {error}", self._log.warning)
+        just_delivered, self._just_delivered = self._just_delivered, False
+        step = self._read(is_stopped)
+        if step is None:
             return None
         if self.wanted.uuid is None and not self.wanted.is_pattern:
             found = [file.uuid for file in step.files if self.wanted.matches(file)]
-            if len(found) == 1:
+            # later Files may have pushed ours out by now, and left its twin
+            if len(found) == 1 and (just_delivered or not pushed_out(step.files, self.wanted)):
                 self.wanted = replace(self.wanted, uuid=found[0])
         verdict = judge(step, self.wanted)
         if verdict.state == "waiting":
@@ -143,8 +151,8 @@ class Waiting:
         """
         pause = min(_FIRST_PAUSE, poke_interval)
         while (left := (deadline - timezone.utcnow()).total_seconds()) > 0:
-            _sleep(min(pause, left), is_stopped)
-            verdict = self.look()
+            _sleep(min(max(pause, self._asked_to_wait), left), is_stopped)
+            verdict = self.look(is_stopped)
             if verdict is not None and verdict.state != "waiting":
                 return verdict
             pause = min(2 * pause, poke_interval)
@@ -181,6 +189,23 @@ class Waiting:
             if verdict.file is not None:
                 self._rules.expected.check(verdict.file, verdict.message)
         return verdict.file.as_dict() if verdict.file else None
+
+    def _read(self, is_stopped: Callable[[], bool], *, again: bool = False) -> Step | None:
+        from airflow_provider_workbench.client.steps import ends_a_wait, pause_before_next_look
+
+        self._asked_to_wait = 0.0
+        try:
+            return _read_step(self.settings)
+        except WorkbenchError as error:
+            if ends_a_wait(error, again=again):
+                raise
+            failure = error
+        self._note(f"The Step could not be read, trying again: {failure}", self._log.warning)
+        if failure.retryable:
+            self._asked_to_wait = pause_before_next_look(failure)
+            return None
+        _sleep(pause_before_next_look(failure), is_stopped)
+        return self._read(is_stopped, again=True)
 
     def _superseded(self, message: str) -> None:
         if self._rules.expected:
@@ -248,15 +273,17 @@ def wait_deadline(within: float, task: Any, context: Context) -> datetime:
     return min(deadline, limit) if limit else deadline
 
 
-def is_execution_timeout(task: Any, context: Context) -> bool:
-    """True if the task's ``execution_timeout`` is over."""
+def is_execution_timeout(task: Any, context: Context, within: float) -> bool:
+    """True if :func:`wait_deadline` was the task's ``execution_timeout``, and not ``within`` seconds."""
     limit = _execution_limit(task, context)
-    return limit is not None and timezone.utcnow() >= limit
+    # Airflow 3.0 to 3.2 forgets when a task that was deferred had started
+    return limit is not None and (timezone.utcnow() >= limit or task.execution_timeout.total_seconds() <= within)
 
 
 def _execution_limit(task: Any, context: Context) -> datetime | None:
-    started = getattr(context.get("ti"), "start_date", None)
-    return started + task.execution_timeout if started and task.execution_timeout else None
+    # Airflow 2's dag.test() starts tasks without noting when
+    started = getattr(context.get("ti"), "start_date", None) or timezone.utcnow()
+    return started + task.execution_timeout if task.execution_timeout else None
 
 
 def _read_step(settings: Settings) -> Step:

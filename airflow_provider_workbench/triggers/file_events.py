@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from airflow_provider_workbench.client.steps import File, Step
+    from airflow_provider_workbench.client.steps import Step
+    from airflow_provider_workbench.triggers.seen_files import SeenFiles
 
 try:
     from airflow.triggers.base import BaseEventTrigger as _EventTrigger
@@ -39,53 +39,6 @@ _UNTIL_EVENTS_ARE_STORED = 3.0
 # has made the run, start none: they wait for the asset's next event (seen on 3.1.8, read in 3.3.2). So let it make one.
 _BETWEEN_EVENTS = 10.0
 
-# A Step lists 30 Files. Some that it listed before are remembered, should a page that lags behind show them again.
-_REMEMBERED = 90
-
-
-@dataclass(frozen=True, slots=True)
-class SeenFiles:
-    """Which Files of a Step need no event any more.
-
-    :ivar step: the Step, as ``{workflow id}/{slug}``: a connection may be pointed to another one
-    :ivar uuids: newest first
-    """
-
-    step: str
-    uuids: tuple[str, ...] = ()
-
-    def new_files(self, step: Step) -> list[File]:
-        """What ``step`` lists beyond these, oldest first."""
-        known = set(self.uuids)
-        return sorted(
-            (file for file in reversed(step.files) if file.uuid not in known), key=lambda file: file.created_at
-        )
-
-    def with_files(self, step: Step) -> SeenFiles:
-        """These and all that ``step`` lists."""
-        listed = tuple(file.uuid for file in step.files)
-        earlier = tuple(uuid for uuid in self.uuids if uuid not in set(listed))
-        return SeenFiles(self.step, (listed + earlier)[:_REMEMBERED])
-
-    def with_file(self, file: File) -> SeenFiles:
-        """These and one more, the newest."""
-        return SeenFiles(self.step, (file.uuid, *self.uuids)[:_REMEMBERED])
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the asset's state store: JSON values only, under 4 KB."""
-        return {"step": self.step, "uuids": list(self.uuids)}
-
-    @classmethod
-    def from_stored(cls, value: Any) -> SeenFiles | None:
-        """From :meth:`as_dict`; None if it is something else: people can edit the store."""
-        try:
-            step, uuids = value["step"], value["uuids"]
-        except (TypeError, KeyError):
-            return None
-        if not isinstance(step, str) or not isinstance(uuids, list):
-            return None
-        return cls(step, tuple(uuid for uuid in uuids if isinstance(uuid, str)))
-
 
 class WorkbenchFileEventTrigger(_EventTrigger):
     """One event per new File in the Step, for an ``AssetWatcher``. Airflow 3 only::
@@ -94,7 +47,7 @@ class WorkbenchFileEventTrigger(_EventTrigger):
 
     An event's payload is ``{"uuid", "name", "size", "created_at"}`` (bytes; ISO 8601); of several Files the oldest
     comes first, and the next ten seconds later, because the scheduler may forget events that are closer together until
-    the next one. (More than 30 Files within that time are more than a Step lists: some have no event then.) Still a run
+    the next one. The Step is watched meanwhile, so a crowd of Files has its events, if late. Still a run
     can have several (after ``max_active_runs`` held it up, say): a DAG must look at all of
     its ``triggering_asset_events``. While every DAG that the asset starts is paused, Airflow does not run this trigger.
 
@@ -102,9 +55,10 @@ class WorkbenchFileEventTrigger(_EventTrigger):
     new. From Airflow 3.3 on, what has been seen is kept in the asset's ``asset_state_store``: Files that came while
     the triggerer was down, the DAG paused or the Step unreadable have their events afterwards (if the Step still lists
     them: it keeps 30), and no File has a second one – but if the triggerer ends within three seconds of an event, that
-    event may come twice. Airflow 3.0 to 3.2 has no such store, and a restart cannot be told from a first start: every
-    start of the trigger tells of all Files that the Step lists. Nothing is missed, and the DAG must bear a File that
-    comes again.
+    event may come twice. Files that wait for their event are kept there, too, the oldest 200 or so of them. Airflow 3.0
+    to 3.2 has no such store, and a restart cannot be told from a first start: every start of the trigger tells of all
+    Files that the Step lists. Of those nothing is missed (a File that waited for its event and is no longer listed is),
+    and the DAG must bear a File that comes again.
 
     **Trouble.** An event trigger has no task that could fail, and Airflow starts one that ends again at once. So this
     one never ends: what passes by itself is waited out; what does not (the Step was deleted, or cannot be read, or the
@@ -130,7 +84,7 @@ class WorkbenchFileEventTrigger(_EventTrigger):
         self._seen: SeenFiles | None = None
         self._stored: SeenFiles | None = None
         self._pause = _FIRST_PAUSE
-        self._next_event = 0.0
+        self._reading: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Everything that another triggerer needs to go on; equal for triggers that do the same."""
@@ -145,15 +99,55 @@ class WorkbenchFileEventTrigger(_EventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield an event per new File. Ends only when it is cancelled."""
+        from airflow_provider_workbench.triggers.seen_files import payload
+
+        news = asyncio.Event()
+        # on its own: while events keep their distance, more Files may come than a Step lists
+        self._reading = reading = asyncio.create_task(self._keep_reading(news))
+        reading.add_done_callback(lambda _: news.set())
+        next_event = 0.0
+        try:
+            while not reading.done():
+                pending = self._seen.pending if self._seen else ()
+                left = max(0.0, next_event - time.monotonic()) if pending else None
+                if left == 0:
+                    file = pending[0]
+                    self.log.info("%s: new File %r, uuid %s", self._label, file.name, file.uuid)
+                    yield TriggerEvent(payload(file))
+                    next_event = time.monotonic() + _BETWEEN_EVENTS
+                    if self._stores:
+                        # stored before the event is, a File would be missed if the triggerer died in between
+                        await asyncio.sleep(_UNTIL_EVENTS_ARE_STORED)
+                    self._seen = self._seen and self._seen.with_told(file)
+                    await self._store()
+                else:
+                    news.clear()
+                    await self._store()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(left):
+                            await news.wait()
+            reading.result()
+        finally:
+            await self._stop_reading()
+
+    async def cleanup(self) -> None:
+        """Stop watching. Called by Airflow when the trigger has ended, however it did."""
+        await self._stop_reading()
+
+    async def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    async def _keep_reading(self, news: asyncio.Event) -> None:
+        """Note new Files, and overcome whatever comes between."""
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
         from airflow_provider_workbench.client.errors import WorkbenchError
 
         while True:
             try:
-                async with aclosing(self._events()) as events:
-                    async for event in events:
-                        yield event
+                await self._read(news)
                 trouble = "Watching the Step ended."
             except (WorkbenchError, AirflowNotFoundException) as error:
                 trouble = str(error)
@@ -167,8 +161,7 @@ class WorkbenchFileEventTrigger(_EventTrigger):
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
-    async def _events(self) -> AsyncGenerator[TriggerEvent, None]:
-        from airflow_provider_workbench.client.waiting import matches_name
+    async def _read(self, news: asyncio.Event) -> None:
         from airflow_provider_workbench.client.watch import watch_step
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
@@ -177,25 +170,17 @@ class WorkbenchFileEventTrigger(_EventTrigger):
         name = f"{settings.endpoint.workflow_id}/{settings.endpoint.step_slug}"
         async with watch_step(settings, poke_interval=max(1.0, self.poke_interval), log=self.log.info) as states:
             async for step in states:
-                if self._seen is None or self._seen.step != name:
-                    self._seen = await self._at_start(name, step)
-                new = [file for file in self._seen.new_files(step) if matches_name(file.name, self.filename)]
-                for file in new:
-                    self.log.info("%s: new File %r, uuid %s", self._label, file.name, file.uuid)
-                    await asyncio.sleep(max(0.0, self._next_event - time.monotonic()))
-                    yield TriggerEvent(_payload(file))
-                    self._next_event = time.monotonic() + _BETWEEN_EVENTS
-                    if self._stores:
-                        # stored before the event is, a File would be missed if the triggerer died in between
-                        await asyncio.sleep(_UNTIL_EVENTS_ARE_STORED)
-                    self._seen = self._seen.with_file(file)
-                    await self._store()
-                self._seen = self._seen.with_files(step)
+                seen = self._seen
+                if seen is None or seen.step != name:
+                    seen = await self._at_start(name, step)
+                self._seen = seen.with_new(step, self.filename)
                 self._pause = _FIRST_PAUSE
-                await self._store()
+                news.set()
 
     async def _at_start(self, name: str, step: Step) -> SeenFiles:
         """What was seen before this trigger started."""
+        from airflow_provider_workbench.triggers.seen_files import SeenFiles
+
         if not self._stores:
             self.log.warning(
                 "%s: this Airflow has no asset_state_store, so all Files that the Step lists (%s) are told of, also "
@@ -209,10 +194,9 @@ class WorkbenchFileEventTrigger(_EventTrigger):
         mine = [each for each in kept if each is not None and each.step == name]
         if not mine:
             self.log.info("%s: waiting for new Files, beside the %s that are there.", self._label, len(step.files))
-            return SeenFiles(name).with_files(step)
-        seen = SeenFiles(name, tuple(dict.fromkeys(uuid for each in mine for uuid in each.uuids)))
+            return SeenFiles(name).with_all(step)
         self.log.info("%s: waiting for new Files, going on from what was seen before.", self._label)
-        return seen
+        return mine[0].with_others(mine[1:])
 
     async def _store(self) -> None:
         seen = self._seen
@@ -250,7 +234,3 @@ class WorkbenchFileEventTrigger(_EventTrigger):
     @property
     def _label(self) -> str:
         return f"Watching {self.workbench_conn_id} for {self.filename!r}"
-
-
-def _payload(file: File) -> dict[str, Any]:
-    return {"uuid": file.uuid, "name": file.name, "size": file.size, "created_at": file.created_at.isoformat()}

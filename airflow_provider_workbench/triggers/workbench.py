@@ -14,6 +14,7 @@ from airflow_provider_workbench.triggers.file_events import WorkbenchFileEventTr
 if TYPE_CHECKING:
     from airflow_provider_workbench.client.settings import Settings
     from airflow_provider_workbench.client.steps import Step
+    from airflow_provider_workbench.client.waiting import Verdict, Wanted
 
 __all__ = ["WorkbenchFileEventTrigger", "WorkbenchFileTrigger"]
 
@@ -44,6 +45,7 @@ class WorkbenchFileTrigger(BaseTrigger):
         self.wanted = wanted
         self.deadline = deadline
         self.poke_interval = poke_interval
+        self._last_seen = "Workbench has not answered."
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Everything that another triggerer needs to go on."""
@@ -75,52 +77,75 @@ class WorkbenchFileTrigger(BaseTrigger):
             return {"state": "error", **failed.as_dict()}
 
     async def _wait(self) -> dict[str, Any]:
-        from airflow_provider_workbench.client.waiting import Wanted, judge
-        from airflow_provider_workbench.client.watch import watch_step
+        from airflow_provider_workbench.client.errors import WorkbenchError
+        from airflow_provider_workbench.client.waiting import Wanted
+        from airflow_provider_workbench.hooks.shared_settings import forget_shared_settings
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
         wanted = Wanted.from_dict(self.wanted)
-        settings = await WorkbenchHook(self.workbench_conn_id).aget_settings()
+        hook = WorkbenchHook(self.workbench_conn_id)
+        settings = await hook.aget_settings()
         now = asyncio.get_running_loop().time()
         deadline = now + (datetime.fromisoformat(self.deadline) - datetime.now(UTC)).total_seconds()
-        message = "Workbench has not answered."
-
-        def saw(text: str) -> None:
-            nonlocal message
-            if text != message:
-                message = text
-                self.log.info("%s", message)
-
         try:
             # the triggerer may have been down until after the deadline: look once in any case
-            async with (
-                asyncio.timeout_at(max(deadline, now + _FIRST_LOOK)) as limit,
-                watch_step(settings, poke_interval=self.poke_interval, log=saw) as states,
-            ):
-                async for step in states:
-                    verdict = judge(step, wanted)
-                    if verdict.state == "superseded" and verdict.file is None:
-                        # two changes of one moment may come in any order; the page is always the newest
-                        verdict = judge(await self._page(settings, saw), wanted)
-                    if verdict.state != "waiting":
-                        return verdict.as_dict()
-                    saw(verdict.message)
+            async with asyncio.timeout_at(max(deadline, now + _FIRST_LOOK)) as limit:
+
+                def looked() -> None:
                     if limit.when() != deadline and not limit.expired():
                         limit.reschedule(deadline)
+
+                while True:
+                    try:
+                        return (await self._verdict(settings, wanted, looked)).as_dict()
+                    except WorkbenchError as error:
+                        if error.retryable:
+                            raise
+                        failure = error
+                    # they may be some seconds old, and the connection mended since
+                    forget_shared_settings(self.workbench_conn_id, settings)
+                    stale, settings = settings, await hook.aget_settings()
+                    if settings == stale:
+                        raise failure
         except TimeoutError:
-            return {"state": "timeout", "message": message}
+            return {"state": "timeout", "message": self._last_seen}
+
+    async def _verdict(self, settings: Settings, wanted: Wanted, looked: Callable[[], None]) -> Verdict:
+        from airflow_provider_workbench.client.waiting import judge
+        from airflow_provider_workbench.client.watch import watch_step
+
+        async with watch_step(settings, poke_interval=self.poke_interval, log=self._saw) as states:
+            async for step in states:
+                verdict = judge(step, wanted)
+                if verdict.state == "superseded" and verdict.file is None:
+                    # two changes of one moment may come in any order; the page is always the newest
+                    verdict = judge(await self._page(settings), wanted)
+                if verdict.state != "waiting":
+                    return verdict
+                self._saw(verdict.message)
+                looked()
         raise AssertionError("states never end without an error")
 
-    async def _page(self, settings: Settings, saw: Callable[[str], None]) -> Step:
+    async def _page(self, settings: Settings) -> Step:
         from airflow_provider_workbench.client.async_session import AsyncSession
         from airflow_provider_workbench.client.errors import WorkbenchError
+        from airflow_provider_workbench.client.steps import ends_a_wait, pause_before_next_look
+        from airflow_provider_workbench.client.subscriptions import still_trying
 
+        again = False
         async with AsyncSession(settings) as session:
             while True:
                 try:
                     return await session.read_step()
                 except WorkbenchError as error:
-                    if not error.retryable:
+                    if ends_a_wait(error, again=again):
                         raise
-                    saw(f"The Step could not be read, trying again: {error}")
-                await asyncio.sleep(min(self.poke_interval, _LONGEST_PAUSE))
+                    failure = error
+                again = not failure.retryable
+                self._saw(still_trying(failure))
+                await asyncio.sleep(max(min(self.poke_interval, _LONGEST_PAUSE), pause_before_next_look(failure)))
+
+    def _saw(self, text: str) -> None:
+        if text != self._last_seen:
+            self._last_seen = text
+            self.log.info("%s", text)

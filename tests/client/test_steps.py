@@ -16,9 +16,12 @@ from airflow_provider_workbench.client.answers import Answer
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.steps import (
+    ends_a_wait,
     init_state,
+    missing_step,
     page_request,
     parse_step,
+    pause_before_next_look,
     read_step,
     redirect_within,
     step_of_page,
@@ -27,6 +30,7 @@ from airflow_provider_workbench.client.upload import upload_file
 from airflow_provider_workbench.sandbox import Sandbox
 
 LINK = "wSecret123abcDEF456ghi"
+HTML = {"content-type": "text/html; charset=utf-8"}
 
 
 def settings_for(slug: str, **extra: Any) -> Settings:
@@ -110,7 +114,14 @@ def test_step_of_another_slug_is_gone(recorded: Callable[[str], Any]) -> None:
         step_of_page(page_of(recorded("page_init_state")["secret-after"]), settings_for("step-other"))
 
 
-@pytest.mark.parametrize("steps", [None, [], {"1": None}, {"1": {"slug": 5}}])
+@pytest.mark.parametrize("state", [{}, {"steps": None}, {"steps": []}, {"workflow": {}}])
+def test_page_without_steps_says_nothing_of_the_step(state: Any) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError, match="no Workflow's") as caught:
+        step_of_page(page_of(state), settings_for("step-a"))
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("steps", [{}, {"1": None}, {"1": {"slug": 5}}])
 def test_odd_steps_are_no_step(steps: Any) -> None:
     with pytest.raises(errors.StepGoneError):
         step_of_page(page_of({"steps": steps}), settings_for("step-a"))
@@ -199,10 +210,65 @@ def test_any_step_data_gives_a_step_or_our_error(changes: dict[str, Any], missin
 def test_other_answers_to_the_page(status: int, kind: type[errors.WorkbenchError], says: str) -> None:
     settings = settings_for("step-a", secret_link=LINK)
     with pytest.raises(kind, match=says) as caught:
-        step_of_page(Answer(status, {}, b""), settings)
+        step_of_page(Answer(status, HTML, b""), settings)
     assert type(caught.value) is kind
     assert caught.value.status == status
     assert LINK not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, b""),
+        ({"content-type": "text/plain"}, b"default backend - 404"),
+        ({"content-type": "application/json"}, b"{}"),
+    ],
+)
+def test_404_that_is_no_page_is_not_workbenchs(headers: dict[str, str], body: bytes) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError, match="Look at the proxies") as caught:
+        step_of_page(Answer(404, headers, body), settings_for("step-a"))
+    assert caught.value.retryable
+
+
+def test_404_without_its_type_is_known_by_its_body() -> None:
+    with pytest.raises(errors.StepGoneError):
+        step_of_page(Answer(404, {}, b"\n<!doctype html>"), settings_for("step-a"))
+
+
+# ---- what an error means for who waits
+
+
+def failure(status: int, **headers: str) -> errors.WorkbenchError:
+    with pytest.raises(errors.WorkbenchError) as caught:
+        step_of_page(Answer(status, {**HTML, **headers}, b""), settings_for("step-a"))
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [404, 403, 401, 302])
+def test_answer_that_would_end_a_wait_must_come_twice_with_a_jittered_pause(status: int) -> None:
+    error = failure(status)
+    assert not ends_a_wait(error, again=False)
+    assert ends_a_wait(error, again=True)
+    pauses = {pause_before_next_look(error) for _ in range(50)}
+    assert all(10 <= pause <= 30 for pause in pauses)
+    assert len(pauses) > 25
+
+
+def test_workbenchs_own_word_ends_a_wait_at_once() -> None:
+    assert ends_a_wait(missing_step(settings_for("step-a").endpoint), again=False)
+    assert ends_a_wait(errors.TlsError("no"), again=False)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_may_pass_never_ends_a_wait(again: bool) -> None:
+    assert not ends_a_wait(failure(503), again=again)
+    assert not ends_a_wait(errors.ConnectError("no"), again=again)
+
+
+@pytest.mark.parametrize(("asked", "pause"), [("7", 7), ("3600", 600), ("soon", 0)])
+def test_retry_after_is_heeded_up_to_ten_minutes(asked: str, pause: float) -> None:
+    assert pause_before_next_look(failure(503, **{"retry-after": asked})) == pause
+    assert pause_before_next_look(failure(503)) == 0
 
 
 def test_expired_cookie_is_named_in_the_error() -> None:
@@ -305,7 +371,7 @@ def test_redirect_of_a_logged_in_owner_is_followed_with_the_cookie() -> None:
             if b"GET /workflows/7/ " in head:
                 peer.answer("302 Found", b"", "Location: /workflows/8/")
             else:
-                peer.answer("404 Not Found")
+                peer.answer("404 Not Found", b"<html>")
 
     heads: list[bytes] = []
     with Wire(handler) as server:

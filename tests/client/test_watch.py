@@ -36,6 +36,11 @@ async def _tidy() -> AsyncIterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_workbench.client.steps.SECOND_LOOK", (0.05, 0.1))
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reconnects within milliseconds."""
@@ -332,7 +337,39 @@ async def test_refused_socket_is_explained_by_the_page(wb: Sandbox, settings: Se
     wb.workflow.delete()
     async with Waiter(settings) as waiter:
         assert type(await waiter.until_failed()) is errors.StepGoneError
-    assert sandbox_requests(wb) == [403, 403, 403, 404]
+    assert sandbox_requests(wb) == [403, 403, 403, 403, 404, 404], "each page twice"
+
+
+async def test_answer_that_the_workflow_is_closed_must_come_twice(wb: Sandbox, settings: Settings) -> None:
+    """What a server says for a moment, while it is restarted."""
+    steps = "airflow_provider_workbench.client.steps"
+    async with Waiter(settings) as waiter, Waiter(settings) as other:
+        await waiter.until(lambda step: True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"{steps}.SECOND_LOOK", (0.5, 0.5))
+            patch.setattr(f"{WATCHER}.FIRST_PAUSE", 0.01)
+            wb.workflow.public = False
+            wb.drop_websockets()
+            await settled(lambda: bool(waiter.lines))
+            wb.workflow.public = True
+            deliver(wb)
+            await waiter.until(lists("a.csv"))
+            await other.until(lists("a.csv"))
+        # and a later one counts anew
+        wb.drop_websockets()
+        deliver(wb, "b.csv")
+        await waiter.until(lists("b.csv"))
+    assert (waiter.error, other.error) == (None, None)
+    assert len(waiter.lines) == 1
+    assert "trying again: " in waiter.lines[0]
+    assert "it is private" in waiter.lines[0]
+
+
+@pytest.mark.parametrize("poke_interval", [0, -1, float("nan")])
+async def test_poke_interval_that_is_none_is_refused(settings: Settings, poke_interval: float) -> None:
+    with pytest.raises(errors.ConfigurationError, match="poke_interval must be a number of seconds above 0"):
+        async with watch_step(settings, poke_interval=poke_interval, log=print):
+            pass
 
 
 async def test_who_comes_after_the_end_gets_another_try(wb: Sandbox, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from airflow_provider_workbench.client import errors
 from airflow_provider_workbench.client.settings import Settings
 
 WATCHER = "airflow_provider_workbench.client.watcher"
+STEPS = "airflow_provider_workbench.client.steps"
 WEBSOCKET = "airflow_provider_workbench.client.websocket"
 
 
@@ -33,6 +34,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{WATCHER}.FIRST_PAUSE", 0.01)
     monkeypatch.setattr(f"{WATCHER}.LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(f"{WATCHER}.FIRST_POKE", 0.05)
+    monkeypatch.setattr(f"{STEPS}.SECOND_LOOK", (0.05, 0.1))
 
 
 def whole_step(*names: str) -> dict[str, Any]:
@@ -293,3 +295,85 @@ async def test_server_that_never_answers_a_handshake_is_given_up_for_the_page() 
             await settled(lambda: bool(waiter.lines))
     assert waiter.names == ["b"]
     assert "fell silent" in waiter.lines[0]
+
+
+async def test_websocket_that_is_tried_again_and_swallowed_does_not_hold_up_the_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{WATCHER}.FIRST_RETRIAL", 0.1)
+    monkeypatch.setattr(f"{WATCHER}.RETRIAL_LIMIT", 1.0)
+    shown = ["a"]
+    swallowed: list[int] = []
+    handshakes: list[int] = []
+
+    def handler(peer: Peer) -> None:
+        while head := peer.read_request()[0]:
+            if b"pgrade: websocket" not in head:
+                peer.answer("200 OK", page(*shown))
+                continue
+            handshakes.append(1)
+            if len(handshakes) <= 3:
+                peer.answer("502 Bad Gateway")
+            else:
+                swallowed.append(1)
+                peer.sock.recv(1)
+
+    with Wire(handler) as server:
+        async with Waiter(settings_for(server)) as waiter:
+            await settled(lambda: bool(swallowed))
+            shown[:] = ["b"]
+            await settled(lambda: waiter.names == ["b"])
+    assert len(waiter.lines) == 1
+    assert "answered 502 to a websocket" in waiter.lines[0]
+
+
+class Page:
+    """Refuses websockets; the page is what it is set to."""
+
+    def __init__(self, *answer: Any) -> None:
+        self.answer = answer
+        self.looks = 0
+
+    def __call__(self, peer: Peer) -> None:
+        while head := peer.read_request()[0]:
+            if b"pgrade: websocket" in head:
+                peer.answer("404 Not Found")
+            else:
+                self.looks += 1
+                peer.answer(*self.answer)
+
+
+async def test_retry_after_of_the_page_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = ("503 Service Unavailable", b"", "Retry-After: 600")
+    answers = Page(*busy)
+    with Wire(answers) as server:
+        async with Waiter(settings_for(server)) as waiter:
+            await settled(lambda: bool(waiter.lines))
+            await asyncio.sleep(0.5)
+        assert answers.looks == 1
+        monkeypatch.setattr(f"{STEPS}.LONGEST_RETRY_AFTER", 0.05)
+        async with Waiter(settings_for(server)) as waiter:
+            await settled(lambda: answers.looks > 3)
+            answers.answer = ("200 OK", page("b"))
+            await waiter.until(lambda step: True)
+
+
+async def test_404_of_a_proxy_is_waited_out_however_often_it_comes() -> None:
+    answers = Page("404 Not Found", b"default backend - 404", "Content-Type: text/plain")
+    with Wire(answers) as server:
+        async with Waiter(settings_for(server)) as waiter:
+            await settled(lambda: answers.looks > 5)
+            answers.answer = ("200 OK", page("b"))
+            await waiter.until(lambda step: True)
+    assert waiter.error is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("404 Not Found", errors.StepGoneError), ("302 Found", errors.StepUnreadableError)]
+)
+async def test_page_that_says_no_twice_ends_the_wait(status: str, kind: type[errors.WorkbenchError]) -> None:
+    answers = Page(status, b"<html>", "Location: /login")
+    with Wire(answers) as server:
+        async with Waiter(settings_for(server)) as waiter:
+            assert type(await waiter.until_failed()) is kind
+    assert (answers.looks, len(waiter.lines)) == (2, 1)

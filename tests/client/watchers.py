@@ -116,7 +116,7 @@ async def nothing_left() -> AsyncIterator[None]:
     gc.collect()
     await asyncio.sleep(0)
     assert problems == []
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await settled(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
 
 def sandbox_requests(wb: Sandbox) -> list[int | None]:

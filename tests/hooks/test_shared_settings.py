@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.hooks import shared_settings as module
-from airflow_provider_workbench.hooks.shared_settings import shared_settings
+from airflow_provider_workbench.hooks.shared_settings import forget_shared_settings, shared_settings
 
 SETTINGS = Settings.from_fields("https://app.example/api/v1/workflows/1/steps/step-x/files", "t0ken")
 
@@ -23,14 +24,14 @@ class LookUp:
         await asyncio.sleep(0.02)
         if self.failures:
             raise self.failures.pop(0)
-        return SETTINGS
+        return replace(SETTINGS)
 
 
 async def test_many_who_ask_at_once_are_one_look_up() -> None:
     look_up = LookUp()
     found = await asyncio.gather(*(shared_settings("a", look_up) for _ in range(50)))
     assert found == [SETTINGS] * 50
-    assert await shared_settings("a", look_up) is SETTINGS
+    assert await shared_settings("a", look_up) is found[0]
     assert look_up.times == 1
 
 
@@ -53,7 +54,7 @@ async def test_failure_is_everyones_and_is_not_kept() -> None:
     look_up = LookUp(ValueError("no such connection"))
     results = await asyncio.gather(*(shared_settings("a", look_up) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [ValueError] * 3
-    assert await shared_settings("a", look_up) is SETTINGS
+    assert await shared_settings("a", look_up) == SETTINGS
 
 
 async def test_cancelled_asker_does_not_cancel_the_others() -> None:
@@ -62,5 +63,28 @@ async def test_cancelled_asker_does_not_cancel_the_others() -> None:
     second = asyncio.create_task(shared_settings("a", look_up))
     await asyncio.sleep(0)
     first.cancel()
-    assert await second is SETTINGS
+    assert await second == SETTINGS
     assert look_up.times == 1
+
+
+async def test_forgotten_settings_are_looked_up_once_for_all_who_forget_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIFETIME", 0.2)
+    look_up = LookUp()
+    stale = await shared_settings("a", look_up)
+
+    async def again(pause: float) -> Settings:
+        await asyncio.sleep(pause)
+        forget_shared_settings("a", stale)
+        return await shared_settings("a", look_up)
+
+    found = await asyncio.gather(*(again(number / 500) for number in range(50)))
+    assert look_up.times == 2
+    assert all(one is found[0] is not stale for one in found)
+    await asyncio.sleep(0.05)
+    # the time of the forgotten ones is over now, and that of the new ones not
+    await asyncio.sleep(0.03)
+    assert await shared_settings("a", look_up) is found[0]
+
+
+async def test_nothing_to_forget_is_no_error() -> None:
+    forget_shared_settings("never asked for", SETTINGS)

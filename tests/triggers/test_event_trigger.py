@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_workbench.client.steps import File, Step
 from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 from airflow_provider_workbench.triggers import file_events
-from airflow_provider_workbench.triggers.file_events import SeenFiles
+from airflow_provider_workbench.triggers.seen_files import SeenFiles
 from airflow_provider_workbench.triggers.workbench import WorkbenchFileEventTrigger
 
 AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
@@ -45,6 +45,10 @@ class Store:
     @property
     def uuids(self):
         return json.loads(next(iter(self.values.values())))["uuids"]
+
+    @property
+    def pending(self):
+        return json.loads(next(iter(self.values.values())))["pending"]
 
 
 class Running:
@@ -96,6 +100,7 @@ def hurry(monkeypatch, caplog):
     monkeypatch.setattr(file_events, "_UNTIL_EVENTS_ARE_STORED", 0.05)
     monkeypatch.setattr(file_events, "_BETWEEN_EVENTS", 0.0)
     monkeypatch.setattr(file_events, "_FIRST_PAUSE", 0.1)
+    monkeypatch.setattr("airflow_provider_workbench.client.steps.SECOND_LOOK", (0.05, 0.1))
 
 
 @pytest.fixture
@@ -192,6 +197,100 @@ async def test_events_keep_a_distance(upload, store, monkeypatch):
             if len(times) == 2:
                 await upload("three.csv")
     assert all(later - sooner > 0.65 for sooner, later in itertools.pairwise(times))
+
+
+@airflow_3
+async def test_more_files_than_the_step_lists_that_come_between_two_events_are_all_told_of(
+    upload, workbench_sandbox, store, monkeypatch
+):
+    workbench_sandbox.step_file_limit = 2
+    monkeypatch.setattr(file_events, "_BETWEEN_EVENTS", 1.0)
+    async with running(store) as trigger:
+        await trigger.started()
+        uuids = [await upload(f"{number}.csv") for number in range(5)]
+        assert [(await trigger.event())["uuid"] for _ in uuids] == uuids
+        await trigger.no_event(1.5)
+
+
+@airflow_3
+async def test_files_that_wait_for_their_event_and_are_listed_no_more_survive_a_restart(
+    upload, workbench_sandbox, store, monkeypatch
+):
+    workbench_sandbox.step_file_limit = 2
+    monkeypatch.setattr(file_events, "_BETWEEN_EVENTS", 60)
+    async with running(store) as trigger:
+        await trigger.started()
+        await until(lambda: store.writes)
+        uuids = [await upload(f"{number}.csv") for number in range(5)]
+        assert (await trigger.event())["uuid"] == uuids[0]
+        await until(lambda: store.uuids[:1] == uuids[:1] and len(store.pending) == 4)
+    monkeypatch.setattr(file_events, "_BETWEEN_EVENTS", 0)
+    async with running(store) as trigger:
+        assert [(await trigger.event())["uuid"] for _ in uuids[1:]] == uuids[1:]
+        await trigger.no_event()
+
+
+@airflow_3
+async def test_files_that_were_read_have_their_events_while_the_step_cannot_be(
+    upload, workbench_sandbox, store, monkeypatch, caplog
+):
+    monkeypatch.setattr(file_events, "_BETWEEN_EVENTS", 2.0)
+    async with running(store) as trigger:
+        await trigger.started()
+        uuids = [await upload(f"{number}.csv") for number in range(2)]
+        assert (await trigger.event())["uuid"] == uuids[0]
+        await until(lambda: trigger.trigger._seen.pending)
+        workbench_sandbox.workflow.public = False
+        workbench_sandbox.drop_websockets()
+        await until(lambda: "new Files start no DAG at present" in errors(caplog))
+        assert (await trigger.event())["uuid"] == uuids[1]
+
+
+@airflow_3
+async def test_a_file_is_not_seen_before_its_event_is_taken(upload, store):
+    """Whoever takes events may be slow, or end in between."""
+    trigger = WorkbenchFileEventTrigger()
+    trigger.asset_state_store = store
+    events = trigger.run()
+    waiting = asyncio.ensure_future(anext(events))
+    await until(lambda: store.writes)
+    uuid = await upload("new.csv")
+    assert (await waiting).payload["uuid"] == uuid
+    await asyncio.sleep(0.3)
+    assert uuid not in store.uuids
+    await events.aclose()
+    assert uuid not in store.uuids
+
+
+@airflow_3
+@pytest.mark.parametrize("how", ["cancelled", "closed", "cleaned up"])
+async def test_nothing_is_left_when_it_ends(upload, workbench_sandbox, store, how):
+    trigger = WorkbenchFileEventTrigger()
+    trigger.asset_state_store = store
+    events = trigger.run()
+    waiting = asyncio.ensure_future(anext(events))
+    await until(lambda: store.writes)
+    if how == "cancelled":
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    else:
+        await upload("new.csv")
+        await waiting
+        await (events.aclose() if how == "closed" else trigger.cleanup())
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await until(lambda: workbench_sandbox.open_websockets == 0)
+    await events.aclose()
+
+
+@airflow_3
+async def test_a_reader_that_dies_ends_the_trigger_instead_of_leaving_it_deaf(upload, store, monkeypatch):
+    async def dead(self, news):
+        raise RuntimeError("cannot happen")
+
+    monkeypatch.setattr(WorkbenchFileEventTrigger, "_keep_reading", dead)
+    async with running(store) as trigger:
+        with pytest.raises(RuntimeError, match="cannot happen"):
+            await asyncio.wait_for(trigger.task, 5)
 
 
 @airflow_3
@@ -457,41 +556,101 @@ def errors(caplog):
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
+def file(uuid, age=0, name=None):
+    return File(uuid, name or f"{uuid}.csv", 1, NOON - timedelta(seconds=age))
+
+
 def step(*uuids):
     """A Step with these Files, newest first."""
-    files = tuple(File(uuid, f"{uuid}.csv", 1, NOON - timedelta(seconds=age)) for age, uuid in enumerate(uuids))
+    files = tuple(file(uuid, age) for age, uuid in enumerate(uuids))
     return Step("step-a", files, None, False, "busy", (), 0, 0)
+
+
+def uuids_of(files):
+    return [each.uuid for each in files]
+
+
+def tell_all(seen):
+    for each in seen.pending:
+        seen = seen.with_told(each)
+    return seen
 
 
 def test_files_with_the_same_time_come_in_the_steps_order():
     files = tuple(File(uuid, "a.csv", 1, NOON) for uuid in "cba")
     same = Step("step-a", files, None, False, "busy", (), 0, 0)
-    assert [file.uuid for file in SeenFiles("1/step-a").new_files(same)] == ["a", "b", "c"]
+    assert uuids_of(SeenFiles("1/step-a").with_new(same, "*").pending) == ["a", "b", "c"]
 
 
 def test_a_file_that_vanishes_and_is_shown_again_is_not_new():
     old = [str(number) for number in range(29)]
-    seen = SeenFiles("1/step-a").with_files(step("b", *old))
-    seen = seen.with_files(step(*old, "29"))  # a page that lags behind
-    assert seen.new_files(step("c", "b", *old)) == list(step("c").files)
+    seen = SeenFiles("1/step-a").with_all(step("b", *old))
+    seen = seen.with_new(step(*old, "29"), "*")  # a page that lags behind
+    seen = tell_all(seen)
+    assert uuids_of(seen.with_new(step("c", "b", *old), "*").pending) == ["c"]
+
+
+def test_a_file_is_pending_until_it_was_told_of_even_when_the_step_lists_it_no_more():
+    seen = SeenFiles("1/step-a").with_new(step("a"), "*").with_new(step("b"), "*").with_new(step("b"), "*")
+    assert (uuids_of(seen.pending), seen.uuids) == (["a", "b"], ())
+    seen = seen.with_told(seen.pending[0])
+    assert (uuids_of(seen.pending), seen.uuids) == (["b"], ("a",))
+
+
+def test_a_file_that_does_not_match_is_seen_and_not_pending():
+    seen = SeenFiles("1/step-a").with_new(step("b", "a"), "a*")
+    assert (uuids_of(seen.pending), seen.uuids) == (["a"], ("b",))
+
+
+def test_what_any_of_several_assets_was_told_of_is_not_pending():
+    one = SeenFiles("1/step-a", ("x",), (file("b", 1), file("c")))
+    two = SeenFiles("1/step-a", ("b", "x"), (file("a", 2), file("c")))
+    both = one.with_others([two])
+    assert (uuids_of(both.pending), both.uuids) == (["a", "c"], ("x", "b"))
 
 
 def test_what_is_remembered_stays_small():
     seen = SeenFiles("1/step-a")
     for first in range(0, 3000, 30):
         listed = [f"{number:036}" for number in reversed(range(first, first + 30))]
-        seen = seen.with_files(step(*listed))
-        assert seen.new_files(step(*listed)) == []
+        seen = tell_all(seen.with_new(step(*listed), "*"))
+        assert seen.with_new(step(*listed), "*").pending == ()
     assert len(json.dumps(seen.as_dict())) < 4000
 
 
+def test_what_is_stored_fits_into_airflows_store_and_keeps_the_oldest():
+    crowd = tuple(file(f"{number:036}", -number, "\u20ac" * 100) for number in range(1000))
+    stored = SeenFiles("1/step-a", tuple(f"{number:036}" for number in range(90)), crowd).as_dict()
+    assert len(json.dumps(stored)) < 60_000
+    kept = SeenFiles.from_stored(stored).pending
+    assert kept == crowd[: len(kept)]
+    assert len(kept) > 50
+
+
 def test_what_is_stored_comes_back():
-    seen = SeenFiles("1/step-a", ("b", "a"))
+    seen = SeenFiles("1/step-a", ("b", "a"), (file("c"), file("d")))
     assert SeenFiles.from_stored(json.loads(json.dumps(seen.as_dict()))) == seen
 
 
+def test_what_an_earlier_version_stored_has_nothing_pending():
+    assert SeenFiles.from_stored({"step": "1/step-a", "uuids": ["a"]}) == SeenFiles("1/step-a", ("a",))
+
+
 @pytest.mark.parametrize(
-    "value", [None, 1, "text", [], {}, {"step": "1/step-a"}, {"step": 1, "uuids": []}, {"uuids": []}]
+    "value",
+    [
+        None,
+        1,
+        "text",
+        [],
+        {},
+        {"step": "1/step-a"},
+        {"step": 1, "uuids": []},
+        {"uuids": []},
+        {"step": "1/step-a", "uuids": [], "pending": 5},
+        {"step": "1/step-a", "uuids": [], "pending": [{"uuid": "a"}]},
+        {"step": "1/step-a", "uuids": [], "pending": [{"uuid": "a", "name": "a", "size": 1, "created_at": "noon"}]},
+    ],
 )
 def test_what_somebody_else_stored_is_nothing(value):
     assert SeenFiles.from_stored(value) is None

@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.async_session import AsyncSession
+from airflow_provider_workbench.client.errors import ConnectError
 from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 from airflow_provider_workbench.triggers.workbench import WorkbenchFileTrigger
 
@@ -25,6 +28,11 @@ def event_of(a_trigger):
         return None
 
     return asyncio.run(first())
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr("airflow_provider_workbench.client.steps.SECOND_LOOK", (0.05, 0.1))
 
 
 @pytest.fixture
@@ -108,6 +116,96 @@ def test_a_later_file_supersedes(hook):
     event = event_of(trigger(until="rendered"))
     assert (event["state"], event["file"]["name"]) == ("superseded", "a.csv")
     assert "'b.csv'" in event["message"]
+
+
+async def until_true(condition):
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def contradicted(hook, sandbox, is_contradicted):
+    """The event of a wait that was sent a message that its File is gone, and later that another took its place."""
+    sandbox.render_delay = 60
+    upload = await asyncio.to_thread(hook.upload_file, b"a\n1\n", filename="a.csv", read_step=True)
+    sandbox.clear_requests()
+    a_trigger = trigger(seconds=60, until="rendered", uuid=upload.uuid)
+    waiting = asyncio.create_task(anext(a_trigger.run()))
+    await until_true(lambda: "is rendering it" in a_trigger._last_seen)
+    with sandbox.workbench.changed:
+        # as one that was overtaken by a later one
+        sandbox.workbench.push(sandbox.step.workflow, {"updateSteps": {str(sandbox.step.id): {"files": []}}})
+    await until_true(lambda: waiting.done() or is_contradicted())
+    await asyncio.to_thread(hook.upload_file, b"b\n1\n", filename="b.csv")
+    event = (await waiting).payload
+    assert (event["state"], event["file"] and event["file"]["uuid"]) == ("superseded", upload.uuid)
+    assert "'b.csv'" in event["message"]
+
+
+async def test_a_stale_message_that_the_file_is_gone_is_contradicted_by_the_page_and_the_wait_goes_on(
+    hook, workbench_sandbox
+):
+    def pages():
+        return [request.status for request in workbench_sandbox.requests].count(200)
+
+    # the page is asked for only then
+    await contradicted(hook, workbench_sandbox, lambda: pages() == 1)
+
+
+@pytest.mark.parametrize("trouble", [ConnectError("no"), Answer(403, {}, b"<html>")], ids=["no answer", "closed"])
+async def test_a_page_that_cannot_be_read_for_a_moment_is_read_again(hook, workbench_sandbox, monkeypatch, trouble):
+    """The one that confirms that a File is gone."""
+    read_page, looks = AsyncSession.read_page, []
+
+    async def read(session):
+        looks.append(session)
+        if len(looks) > 1:
+            return await read_page(session)
+        if isinstance(trouble, Exception):
+            raise trouble
+        return trouble
+
+    monkeypatch.setattr(AsyncSession, "read_page", read)
+    await contradicted(hook, workbench_sandbox, lambda: len(looks) == 2)
+
+
+def test_a_file_that_the_page_does_not_show_either_is_gone(hook, workbench_sandbox):
+    workbench_sandbox.render_delay = 60
+    uuid = hook.upload_file(b"a\n1\n", filename="a.csv", read_step=True).uuid
+    workbench_sandbox.step_file_limit = 1
+    hook.upload_file(b"b\n1\n", filename="b.csv")
+    event = event_of(trigger(until="rendered", uuid=uuid))
+    assert (event["state"], event["file"]) == ("superseded", None)
+
+
+class TestMendedConnection:
+    """Settings are shared for some seconds, so a wait may begin with those from before somebody mended them."""
+
+    async def one(self):
+        return (await anext(trigger(until="listed", seconds=20).run())).payload
+
+    async def test_it_counts_for_a_wait_that_began_with_stale_settings(self, monkeypatch, workbench_sandbox):
+        step = workbench_sandbox.secret_step
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", step.connection_json())
+        await WorkbenchHook().aget_settings()
+        text = step.connection_json(secret_link=step.secret_link_url)
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", text)
+        await asyncio.to_thread(WorkbenchHook().upload_file, b"a\n1\n", filename="a.csv")
+        assert [event["state"] for event in await asyncio.gather(self.one(), self.one())] == ["seen", "seen"]
+
+    async def test_one_that_is_the_same_ends_the_wait_after_one_more_look_up(self, monkeypatch, workbench_sandbox):
+        look_up, times = WorkbenchHook._look_up, []
+
+        async def counted(hook):
+            times.append(hook)
+            return await look_up(hook)
+
+        monkeypatch.setattr(WorkbenchHook, "_look_up", counted)
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", workbench_sandbox.private_step.connection_json())
+        events = await asyncio.gather(*(self.one() for _ in range(20)))
+        assert {event.get("kind") for event in events} == {"StepUnreadableError"}
+        assert len(times) == 2, "shared by all"
+        assert [request.status for request in workbench_sandbox.requests] == [403, 403, 403]
 
 
 def test_a_render_error_is_told_in_workbenchs_words(hook, workbench_sandbox):
