@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_workbench.client.errors import printable
+# as all of Workbench's are. What answers in its place may echo the request, and no token or upload's id looks so
+_CODE = re.compile(r"(?=.{1,60}\Z)[a-z]+[0-9]?([-_][a-z]+[0-9]?)*")
+_NO_CODE = "(not a code of Workbench's form)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Answer:
 def error_code(text: str) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
     """Workbench's code, and its codes by field, in ``{"error": {"code": …, "errors": …}}``; None elsewhere.
 
-    The same JSON comes as text/plain when a finish is refused (protocol section 3), so the body decides.
+    The same JSON comes as text/plain when a finish is refused (protocol section 3), so the body decides. Words that are
+    no codes in form are never quoted: they might be a secret.
     """
     error = json_object(text).get("error")
     code = error.get("code") if isinstance(error, dict) else None
@@ -40,12 +44,16 @@ def error_code(text: str) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
         return None
     found = error.get("errors")
     faults = found.items() if isinstance(found, dict) else ()
-    return printable(code, 60), {printable(str(name), 60): _codes(items) for name, items in faults}
+    return _code(code), {_code(name): _codes(items) for name, items in faults}
 
 
 def _codes(items: Any) -> tuple[str, ...]:
     found = [item.get("code") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-    return tuple(printable(code, 60) for code in found if isinstance(code, str))
+    return tuple(_code(code) for code in found if isinstance(code, str))
+
+
+def _code(text: str) -> str:
+    return text if _CODE.fullmatch(text) else _NO_CODE
 
 
 def json_object(text: str) -> dict[str, Any]:

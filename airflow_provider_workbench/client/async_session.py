@@ -130,8 +130,7 @@ def _transport_error(error: BaseException, url: str) -> WorkbenchError:
     host = urlsplit(url).hostname or "the host"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ConnectError(
-            f"The proxy on the way to {host} gave no connection: it answered {error.status} "
-            f"{printable(error.message, 100)}.",
+            f"The proxy on the way to {host} gave no connection: it answered {failures.status_words(error.status)}.",
             status=error.status,
         )
     return failures.transport_error(

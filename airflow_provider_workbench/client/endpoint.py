@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -134,11 +135,24 @@ def _why_not(parts: SplitResult) -> str:
 
 def is_host(host: str) -> bool:
     """True if ``host`` can be an address or a name: HTTP libraries fail on others in ways of their own."""
-    try:
+    with contextlib.suppress(ValueError):
         return bool(ipaddress.ip_address(host))
-    except ValueError:
-        labels = host.removesuffix(".").split(".")
-        return all(re.fullmatch(r"[^\W_]([\w-]{0,61}\w)?", label) for label in labels) and len(host) <= 253
+    labels = host.removesuffix(".").split(".")
+    return all(map(_is_label, labels)) and len(host) <= 253
+
+
+def _is_label(label: str) -> bool:
+    try:
+        if not label.isascii():
+            # requests and aiohttp bring it along, and ask it too
+            import idna
+
+            label = idna.encode(label.lower(), strict=True, std3_rules=True).decode()
+        elif label.lower().startswith("xn--"):
+            label.encode().decode("idna")
+    except UnicodeError:
+        return False
+    return bool(re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", label))
 
 
 def is_loopback(host: str) -> bool:

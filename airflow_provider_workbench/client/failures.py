@@ -7,9 +7,11 @@ OpenSSL's own words are taken from them.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from airflow_provider_workbench.client.errors import (
@@ -18,7 +20,6 @@ from airflow_provider_workbench.client.errors import (
     ConnectionLostError,
     TlsError,
     TransportError,
-    printable,
 )
 from airflow_provider_workbench.client.settings import Settings
 
@@ -74,13 +75,16 @@ def _is_tls_misfit(cause: BaseException, unconnected: bool) -> bool:
         return False
     if not unconnected:
         # TLS 1.3 tells of a refused client certificate only after the handshake
-        return "CERTIFICATE" in (words := getattr(cause, "reason", None) or "") or "UNKNOWN_CA" in words
+        words = getattr(cause, "reason", None) or ""
+        return any(word in words for word in ("CERTIFICATE", "UNKNOWN_CA", "DECRYPT_ERROR", "ACCESS_DENIED"))
     return not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) and bool(_words(cause))
 
 
 def reason(error: BaseException) -> str:
     """The first words of the operating system or OpenSSL inside ``error``; else its kind."""
-    return next((text for text in map(_words, causes(error)) if text), type(error).__name__)
+    # aiohttp gives OpenSSL's error number to an OSError of its own, where it would mean something else
+    known = sorted(causes(error), key=lambda cause: not isinstance(cause, ssl.SSLError))
+    return next((text for text in map(_words, known) if text), type(error).__name__)
 
 
 _CLOSED = "it was closed without a complete answer"
@@ -94,6 +98,14 @@ _KNOWN = {
 }
 
 
+def status_words(status: int) -> str:
+    """An HTTP status in HTTP's own words: a proxy's may echo what it was sent."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
 def _words(cause: BaseException) -> str:
     if type(cause).__name__ in _KNOWN:
         return _KNOWN[type(cause).__name__]
@@ -103,8 +115,8 @@ def _words(cause: BaseException) -> str:
         return words.rstrip(".") if words else (_CLOSED if isinstance(cause, ssl.SSLEOFError) else "")
     if isinstance(cause, TimeoutError):
         return "timed out"
-    if isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed"):
-        return printable(str(cause), 100)
+    if isinstance(cause, OSError) and (refusal := re.match(r"Tunnel connection failed: (\d{3})\b", str(cause))):
+        return f"it answered {status_words(int(refusal[1]))}"
     if isinstance(cause, socket.gaierror):
         return str(cause.strerror or "")
     # by number: libraries put URLs into the texts of OSErrors

@@ -129,12 +129,12 @@ def _text(name: str, value: Any) -> str:
 def _boolean(name: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    word = str(value).strip().lower()
+    word = value.strip().lower() if isinstance(value, str) else "true" if value == 1 else "false" if value == 0 else ""
     if word in ("true", "1", "yes", "on"):
         return True
     if word in ("false", "0", "no", "off"):
         return False
-    raise ConfigurationError(f"The extra {name} must be true or false, not {printable(repr(value), 60)}.")
+    raise ConfigurationError(f"The extra {name} must be true or false, not {_shown(value)}.")
 
 
 def _seconds(name: str, value: Any) -> float:
@@ -144,8 +144,7 @@ def _seconds(name: str, value: Any) -> float:
         number = math.nan
     if not 0 < number <= _MOST_SECONDS:
         raise ConfigurationError(
-            f"The extra {name} must be a number of seconds above 0, at most {_MOST_SECONDS}, "
-            f"not {printable(repr(value), 60)}."
+            f"The extra {name} must be a number of seconds above 0, at most {_MOST_SECONDS}, not {_shown(value)}."
         )
     return number
 
@@ -160,10 +159,19 @@ def byte_count(name: str, value: Any, *, least: int = 1) -> int:
     except ValueError:
         number = None
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise ConfigurationError(
-            f"{name} must be a whole number of bytes, at least {least}, not {printable(repr(value), 60)}."
-        )
+        raise ConfigurationError(f"{name} must be a whole number of bytes, at least {least}, not {_shown(value)}.")
     return number
+
+
+def _shown(value: Any) -> str:
+    """A wrong value, for an error, if it is short: a long one may be a secret that was put into the wrong field."""
+    long = "the long value that is there"
+    if isinstance(value, int) and abs(value) > 10**15:
+        return long
+    if not isinstance(value, str | int | float):
+        return f"a {type(value).__name__}"
+    text = printable(repr(value), 40)
+    return text if len(text) <= 18 else long
 
 
 def _bytes(name: str, value: Any) -> int:
