@@ -105,6 +105,14 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
 def get_provider_info() -> dict[str, Any]:
     """Entry point ``apache_airflow_provider``; the shape is ``airflow/provider_info.schema.json``."""
     package = "airflow_provider_workbench"
+    assets = [
+        {
+            "schemes": ["workbench"],
+            "handler": f"{package}.assets.workbench.sanitize_uri",
+            "factory": f"{package}.assets.workbench.create_asset",
+            "to_openlineage_converter": f"{package}.assets.workbench.convert_asset_to_openlineage",
+        }
+    ]
     return {
         "package-name": "airflow-provider-workbench",
         "name": "Workbench",
@@ -130,4 +138,11 @@ def get_provider_info() -> dict[str, Any]:
             kind: [{"integration-name": "Workbench", "python-modules": [f"{package}.{kind}.workbench"]}]
             for kind in ("hooks", "operators", "sensors", "triggers")
         },
+        "task-decorators": [
+            {"name": "workbench_upload", "class-name": f"{package}.decorators.workbench.workbench_upload_task"}
+        ],
+        "extra-links": [f"{package}.links.workbench.WorkbenchStepLink"],
+        "asset-uris": assets,
+        # Airflow 2's name for them
+        "dataset-uris": assets,
     }

@@ -56,7 +56,10 @@ def run(dag_id: str, home: Path, *, keep: bool) -> bool:
         with AirflowStandalone(
             home=home,
             dags_folder=EXAMPLE_DAGS,
-            env={"AIRFLOW_CONN_WORKBENCH_DEFAULT": step.connection_json()},
+            env={
+                "AIRFLOW_CONN_WORKBENCH_DEFAULT": step.connection_json(),
+                "WORKBENCH_CREATE_FILE_URL": step.create_file_url,
+            },
             wait_for=("scheduler",),  # the others come up while the first task runs
         ) as airflow:
             say(f"Running the DAG {dag_id} …")

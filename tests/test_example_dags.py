@@ -64,3 +64,17 @@ def test_upload_wait_and_count_in_one_task(run_example, workbench_sandbox):
     (file,) = workbench_sandbox.step.files
     output = run.returned("upload_and_wait")
     assert (output["uuid"], output["file"]["n_rows"], output["file"]["n_columns"]) == (file.uuid, 3, 2)
+
+
+@pytest.mark.airflow
+def test_what_functions_return(run_example, workbench_sandbox):
+    run = run_example("example_workbench_taskflow")
+    assert run.state == "success", run.log
+    step = workbench_sandbox.step
+    assert {file.name: step.content(file.uuid) for file in step.files} == {
+        "totals.csv": b"product,sold\napples,42\npears,7\n",
+        "north.csv": b"product,sold\napples,12\npears,7\n",
+        "south.csv": b"product,sold\napples,30\n",
+    }
+    output = run.returned("totals")
+    assert (output["file"]["n_rows"], output["uuid"]) == (2, step.selected.uuid)

@@ -57,9 +57,25 @@ def test_everything_it_names_can_be_imported():
             assert entry["integration-name"] == INFO["integrations"][0]["integration-name"]
             for module in entry["python-modules"]:
                 importlib.import_module(module)
-    module, _, name = CONNECTION_TYPE["hook-class-name"].rpartition(".")
-    hook = getattr(importlib.import_module(module), name)
+    hook = named(CONNECTION_TYPE["hook-class-name"])
     assert (hook.conn_type, hook.hook_name) == (CONNECTION_TYPE["connection-type"], CONNECTION_TYPE["hook-name"])
+
+
+def named(path):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_links_decorators_and_assets_can_be_imported():
+    [link] = INFO["extra-links"]
+    assert named(link)().name == "Open in Workbench"
+    [decorator] = INFO["task-decorators"]
+    assert callable(named(decorator["class-name"]))
+    [assets] = INFO["asset-uris"]
+    assert assets["schemes"] == ["workbench"]
+    assert all(callable(named(assets[part])) for part in ("handler", "factory", "to_openlineage_converter"))
+    # one list, under the name of either Airflow
+    assert INFO["dataset-uris"] == INFO["asset-uris"]
 
 
 def test_the_form_offers_just_the_extras_that_the_client_knows():
@@ -133,3 +149,16 @@ def test_airflow_knows_the_hook_and_the_form(airflow_db):
         pytest.importorskip("wtforms", reason="without it Airflow 3.1 shows the form only in its UI")
     assert manager.field_behaviours["workbench"]["relabeling"]["password"] == "API token"
     assert {f"extra__workbench__{name}" for name in CONN_FIELDS} <= set(manager.connection_form_widgets)
+
+
+@pytest.mark.filterwarnings("ignore:.*ProvidersManager")
+def test_airflow_knows_the_link_and_the_decorator_and_complains_of_nothing(airflow_db, caplog):
+    from airflow.providers.common.compat.sdk import task
+    from airflow.providers_manager import ProvidersManager
+
+    from airflow_provider_workbench.decorators.workbench import workbench_upload_task
+
+    manager = ProvidersManager()
+    assert INFO["extra-links"][0] in manager.extra_links_class_names
+    assert task.workbench_upload is workbench_upload_task
+    assert [record.getMessage() for record in caplog.records if "workbench" in record.getMessage().lower()] == []

@@ -16,6 +16,8 @@ from airflow.providers.common.compat.sdk import (
     timezone,
 )
 
+from airflow_provider_workbench.links.workbench import WorkbenchStepLink, show_link
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -33,7 +35,8 @@ class WorkbenchFileSensor(BaseSensorOperator):
     :param upload: the operator's output (templated)
     :param filename: name or pattern (``*.csv``) of a File that anybody uploads; case counts (templated)
     :param since: required with ``filename``: no File from before this counts. A datetime, ISO 8601 text, a timedelta
-        back from the task's start, or ``"any"`` (templated)
+        back from the task's first start, or ``"any"`` (templated). Before Airflow 3.3 a retry does not know when the
+        first try started, and counts from its own start
     :param size: with ``filename``: bytes that the File must have (templated)
     :param until: ``"listed"``: it is among the Step's Files; ``"selected"``: the Step uses it; ``"rendered"``: the
         Step has made a table of it, and an error of the rendering fails the task
@@ -55,6 +58,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
         "expected_columns",
         "workbench_conn_id",
     )
+    operator_extra_links = (WorkbenchStepLink(),)
     ui_color = "#e6f2ff"
 
     def __init__(
@@ -117,6 +121,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
     def _execute(self, context: Context) -> Any:
         # before Airflow's poking: with soft_fail it makes a skip of what a bad connection raises
         waiting = self._waiting(context)
+        show_link(context, waiting.settings)
         if not self.deferrable:
             return super().execute(context)
         done = self._poke(waiting)
@@ -140,7 +145,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
             seen = f"Last seen: {waiting.last_seen}"
             if self.soft_fail:
                 raise AirflowSkipException(f"The File was not there in time. {seen}")
-            if is_execution_timeout(self, context):
+            if is_execution_timeout(self, context, self.timeout):
                 raise AirflowTaskTimeout(f"The File was not there before execution_timeout was over. {seen}")
             raise AirflowSensorTimeout(f"The File was not there within {self.timeout:.0f} s. {seen}")
         return waiting.conclude(verdict)
@@ -190,7 +195,12 @@ class WorkbenchFileSensor(BaseSensorOperator):
             expected_columns=self.expected_columns,
             on_superseded=self.on_superseded,
         )
-        if (self.upload is None) == (self.filename is None):
+        if self.upload is None and self.filename is None:
+            raise ConfigurationError(
+                "Give upload (a WorkbenchUploadOperator's output) or filename. The output of a task that was skipped "
+                "or failed is None."
+            )
+        if self.upload is not None and self.filename is not None:
             raise ConfigurationError("Give either upload (a WorkbenchUploadOperator's output) or filename, not both.")
         settings = WorkbenchHook(self.workbench_conn_id).get_settings()
         if self.filename is None:
@@ -226,8 +236,14 @@ class WorkbenchFileSensor(BaseSensorOperator):
             )
 
     def _started(self, context: Context) -> datetime:
+        from airflow_provider_workbench.hooks.task_state import TaskState
+
         ti = context["ti"]
         first = None
         if self.reschedule:
             first = ti.get_first_reschedule_date(context) if hasattr(ti, "get_first_reschedule_date") else None
-        return first or ti.start_date or timezone.utcnow()
+        started = first or ti.start_date or timezone.utcnow()
+        if not isinstance(self.since, timedelta):
+            # nothing counts from it, and the store is a request
+            return started
+        return TaskState(context, self.log.warning).first_start(started)

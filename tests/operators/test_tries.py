@@ -52,7 +52,8 @@ def store():
 
 
 def context(store, try_number=1, max_tries=2):
-    return {"ti": SimpleNamespace(try_number=try_number, max_tries=max_tries), "task_state_store": store}
+    ti = SimpleNamespace(try_number=try_number, max_tries=max_tries, xcom_push=lambda **_: None)
+    return {"ti": ti, "task_state_store": store}
 
 
 def run(path, context, monkeypatch, *, kill_at=None):

@@ -131,10 +131,16 @@ class TestOnTheWorker:
     def test_a_page_that_cannot_be_read_for_a_while_is_waited_for(
         self, operator, workbench_sandbox, down_once_accepted
     ):
-        timer = threading.Timer(1.5, lambda: setattr(workbench_sandbox, "frontend_down", False))
-        timer.start()
+        def mend():
+            while not workbench_sandbox.frontend_down:
+                time.sleep(0.01)
+            time.sleep(1.5)
+            workbench_sandbox.frontend_down = False
+
+        mending = threading.Thread(target=mend)
+        mending.start()
         output = operator().execute(Context())
-        timer.join()
+        mending.join()
         assert (output["file"]["n_rows"], output["uuid"]) == (2, output["file"]["uuid"])
 
     def test_a_frontend_that_is_down_at_first_is_waited_for(self, operator, workbench_sandbox):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_workbench.client.errors import WorkbenchError
+from airflow_provider_workbench.hooks.task_state import FIRST_START_KEY
 from airflow_provider_workbench.hooks.workbench import WorkbenchFatalError, WorkbenchHook
 from airflow_provider_workbench.sensors.workbench import WorkbenchFileSensor
 
@@ -23,7 +25,26 @@ LATER = timedelta(hours=1)
 
 @pytest.fixture
 def context():
-    return {"ti": SimpleNamespace(start_date=datetime.now(UTC))}
+    ti = SimpleNamespace(start_date=datetime.now(UTC), try_number=1, max_tries=0, xcom_push=lambda **_: None)
+    return {"ti": ti}
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr("airflow_provider_workbench.client.steps.SECOND_LOOK", (0.05, 0.1))
+
+
+class Store:
+    """The task state store's interface; the real one lives only inside a supervised task."""
+
+    def __init__(self):
+        self.values = {}
+
+    def get(self, key, default=None):
+        return self.values.get(key, default)
+
+    def set(self, key, value, *, retention=None):
+        self.values[key] = value
 
 
 @pytest.fixture
@@ -105,7 +126,7 @@ class TestOurs:
     @pytest.mark.parametrize(
         "since",
         ["any", timedelta(minutes=1), datetime.now(UTC) - LATER, "2026-01-01", "2026-01-01T00:00:00Z"],
-        ids=str,
+        ids=["any", "timedelta", "datetime", "date", "moment"],
     )
     def test_since_lets_in_what_is_not_older(self, upload, context, since):
         upload("a.csv", b"a\n1\n")
@@ -116,6 +137,40 @@ class TestOurs:
         upload("a.csv", b"a\n1\n")
         with pytest.raises(AirflowSensorTimeout):
             sensor(filename="a.csv", since=since, timeout=0.3).execute(context)
+
+    def test_a_span_counts_from_the_first_start_of_all_tries(self, upload, context):
+        """A File that came before a retry began is as good as before the retry."""
+        ti, store = context["ti"], Store()
+        context["task_state_store"] = store
+        missing = sensor(filename="a.csv", since=timedelta(minutes=1), timeout=0.3)
+        with pytest.raises(AirflowSensorTimeout):
+            missing.execute(context)
+        json.dumps(store.values)
+        upload("a.csv", b"a\n1\n")
+        ti.try_number, ti.start_date = 2, ti.start_date + LATER
+        assert missing.execute(context)["name"] == "a.csv"
+
+    def test_a_span_counts_anew_after_a_clear_and_where_nothing_is_kept(self, upload, context):
+        ti, store = context["ti"], Store()
+        waiting = sensor(filename="a.csv", since=timedelta(minutes=1), timeout=0.3)
+        upload("a.csv", b"a\n1\n")
+        context["task_state_store"] = store
+        waiting.execute(context)
+        ti.try_number, ti.max_tries, ti.start_date = 2, 1, ti.start_date + LATER
+        with pytest.raises(AirflowSensorTimeout):
+            waiting.execute(context)
+        del context["task_state_store"]
+        ti.max_tries = 0
+        with pytest.raises(AirflowSensorTimeout):
+            waiting.execute(context)
+
+    @pytest.mark.parametrize("kept", [5, {}, {"max_tries": 0}, {"max_tries": 0, "at": 5}, {"max_tries": 0, "at": "x"}])
+    def test_what_somebody_else_put_into_the_store_is_no_start(self, upload, context, kept):
+        upload("a.csv", b"a\n1\n")
+        context["task_state_store"] = store = Store()
+        store.values[FIRST_START_KEY] = kept
+        assert sensor(filename="a.csv", since=timedelta(minutes=1)).execute(context)["name"] == "a.csv"
+        assert store.values[FIRST_START_KEY]["at"] == context["ti"].start_date.isoformat()
 
     @pytest.mark.parametrize("size", [4, "4"])
     def test_size_must_fit(self, upload, context, size):
@@ -248,6 +303,19 @@ class TestReading:
         with pytest.raises(WorkbenchFatalError, match="secret_link"):
             sensor(filename="a.csv", since="any").execute(context)
 
+    @pytest.mark.parametrize("deferrable", [False, True])
+    def test_a_page_that_is_closed_for_a_moment_does_not_end_the_wait(
+        self, monkeypatch, upload, context, workbench_sandbox, deferrable
+    ):
+        uploaded = upload()
+        workbench_sandbox.workflow.public = False
+
+        def sleep(seconds, is_stopped):
+            workbench_sandbox.workflow.public = True
+
+        monkeypatch.setattr("airflow_provider_workbench.hooks.waiting._sleep", sleep)
+        assert sensor(upload=uploaded, deferrable=deferrable).execute(context)["name"] == "sales.csv"
+
     def test_a_secret_link_opens_it(self, monkeypatch, context, workbench_sandbox):
         step = workbench_sandbox.secret_step
         text = step.connection_json(secret_link=step.secret_link_url)
@@ -267,7 +335,7 @@ class TestReading:
 BAD = {
     "unknown until": ({"filename": "a", "since": "any", "until": "done"}, "until must be one of listed, selected"),
     "unknown on_superseded": ({"filename": "a", "since": "any", "on_superseded": "cry"}, "on_superseded must be"),
-    "neither": ({}, "Give either upload"),
+    "neither": ({}, "Give upload .* or filename"),
     "both": ({"filename": "a", "since": "any", "upload": {}}, "Give either upload"),
     "no since": ({"filename": "a"}, "since is required"),
     "empty since": ({"filename": "a", "since": " "}, "since is required"),
@@ -337,9 +405,11 @@ class TestDeferrable:
         assert deadline == context["ti"].start_date + timedelta(seconds=30)
         event = {"state": "timeout", "message": "rendering"}
         with pytest.raises(AirflowSensorTimeout, match="within 1000 s"):
-            sensor(**limited, execution_timeout=timedelta(seconds=30)).execute_complete(context, event)
-        with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
-            sensor(**limited, execution_timeout=timedelta(microseconds=1)).execute_complete(context, event)
+            sensor(**limited, execution_timeout=timedelta(seconds=2000)).execute_complete(context, event)
+        # the first is not over by the start that a task knows which Airflow 3.1 has resumed
+        for limit in (timedelta(seconds=30), timedelta(microseconds=1)):
+            with pytest.raises(AirflowTaskTimeout, match="execution_timeout"):
+                sensor(**limited, execution_timeout=limit).execute_complete(context, event)
 
     def test_a_timeout_event_is_a_timeout_and_with_soft_fail_a_skip(self, upload, context, workbench_sandbox):
         workbench_sandbox.render_delay = 60

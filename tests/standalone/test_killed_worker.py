@@ -6,58 +6,21 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sqlite3
-import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+from slow_link import SlowLink
 
 SIZE = 200_000_000
 BYTES_PER_SECOND = 25_000_000
-BLOCK = 64 * 1024
-
-
-class SlowLink:
-    """Passes bytes on to a host, at a rate; counts those that went there."""
-
-    def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        self._target = (parts.hostname, parts.port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.passed = 0
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                host = socket.create_connection(self._target)
-                threading.Thread(target=self._pass, args=(client, host, BYTES_PER_SECOND), daemon=True).start()
-                threading.Thread(target=self._pass, args=(host, client, None), daemon=True).start()
-
-    def _pass(self, source: socket.socket, sink: socket.socket, rate: int | None) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(BLOCK):
-                if rate:
-                    time.sleep(len(data) / rate)
-                    self.passed += len(data)
-                sink.sendall(data)
-        for each in (source, sink):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._listener.close()
 
 
 @pytest.fixture
 def link(standalone_sandbox):
-    link = SlowLink(standalone_sandbox.upload_url)
+    link = SlowLink(standalone_sandbox.upload_url, BYTES_PER_SECOND)
     standalone_sandbox.reset()
     before = standalone_sandbox.advertised_upload_url
     standalone_sandbox.advertised_upload_url = link.url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from importlib.metadata import version
 from urllib.error import HTTPError
@@ -45,7 +46,9 @@ class Watched:
 
     def remembered(self):
         (asset,) = (each for each in self.airflow.get("/api/v2/assets?limit=100")["assets"] if each["name"] == ASSET)
-        return str(self.airflow.get(f"/api/v2/assets/{asset['id']}/state-store")["asset_state_store"])
+        [kept] = self.airflow.get(f"/api/v2/assets/{asset['id']}/state-store")["asset_state_store"]
+        value = kept["value"]
+        return (json.loads(value) if isinstance(value, str) else value)["uuids"]
 
 
 def wait_for(what, name, airflow, timeout=300):

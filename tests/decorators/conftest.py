@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def connected(monkeypatch, workbench_sandbox):
+    """The sandbox, and the default connection to it."""
+    monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", workbench_sandbox.step.connection_json())
+    return workbench_sandbox
+
+
+class TemporaryFolder:
+    """Where temporary files go.
+
+    :ivar held: for each upload, how many files in the folder the process held open while it was made
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.held: list[int] = []
+
+    def open_files(self) -> int:
+        """Also those without a name."""
+        links = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]
+        return sum(os.readlink(link).startswith(f"{self.path}/") for link in links if link.is_symlink())
+
+    @property
+    def is_clean(self) -> bool:
+        return self.open_files() == 0 and os.listdir(self.path) == []
+
+
+@pytest.fixture
+def tmpdir_of_task(tmp_path, monkeypatch):
+    # here, since Airflow must not be imported before tests/conftest.py has made its environment
+    from airflow_provider_workbench.hooks.workbench import WorkbenchHook
+
+    folder = TemporaryFolder(tmp_path / "tmpdir-of-task")
+    folder.path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder.path))
+    upload_file = WorkbenchHook.upload_file
+
+    def noted(*args, **kwargs):
+        folder.held.append(folder.open_files())
+        return upload_file(*args, **kwargs)
+
+    monkeypatch.setattr(WorkbenchHook, "upload_file", noted)
+    return folder
