@@ -1,4 +1,5 @@
-"""Makes ``docs/connection-form.png`` anew: Airflow's own form for a Workbench connection, filled in and not saved.
+"""Makes the pictures in ``docs/`` anew, from a real Airflow: its own form for a Workbench connection, filled in and not
+saved; and a finished upload, its log, and its button.
 
 Needs Chromium and its driver (on Debian: ``apt-get install chromium chromium-driver``), and selenium beside Airflow::
 
@@ -13,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from airflow_standalone import AirflowStandalone
 from selenium import webdriver
@@ -21,8 +23,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from airflow_provider_workbench.sandbox import Sandbox
+
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "docs" / "connection-form.png"
+sys.path.insert(0, str(ROOT / "tests"))
+from slow_link import SlowLink  # noqa: E402
+
+DOCS = ROOT / "docs"
 CREATE_FILE_URL = "https://app.workbenchdata.com/api/v1/workflows/123/steps/step-abc/files"
 LAST_FIELD = "element_ca_bundle"  # the form goes on below it with fields that few people need
 
@@ -36,19 +43,55 @@ FRAMES = """
 """
 
 
+# slow enough for a few lines of progress
+SIZE = 60_000_000
+BYTES_PER_SECOND = 1_200_000
+DAG = """
+from pathlib import Path
+from airflow.sdk import dag, task
+from airflow_provider_workbench.operators.workbench import WorkbenchUploadOperator
+
+@dag(schedule=None)
+def sales_to_workbench():
+    @task
+    def write_sales() -> str:
+        path = Path({folder!r}) / "sales.csv"
+        path.write_bytes(b"city,product,sold\\n" + b"Bergen,apples,12\\n" * ({size} // 17))
+        return str(path)
+
+    WorkbenchUploadOperator(task_id="upload", filepath=write_sales(), wait_until="listed")
+
+sales_to_workbench()
+"""
+
+
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "airflow"
-        with AirflowStandalone(home=home, dags_folder=ROOT / "example_dags", wait_for=()) as airflow:
-            browser = chromium(Path(folder) / "profile")
+    with tempfile.TemporaryDirectory() as name, Sandbox() as workbench:
+        folder = Path(name)
+        (folder / "dags").mkdir()
+        (folder / "dags" / "sales_to_workbench.py").write_text(DAG.format(folder=name, size=SIZE))
+        link = SlowLink(workbench.upload_url, BYTES_PER_SECOND)
+        workbench.advertised_upload_url = link.url
+        env = {"AIRFLOW_CONN_WORKBENCH_DEFAULT": workbench.step.connection_json()}
+        with AirflowStandalone(home=folder / "airflow", dags_folder=folder / "dags", env=env) as airflow:
+            run_id = airflow.trigger("sales_to_workbench")
+            run = airflow.wait_for_run("sales_to_workbench", run_id)
+            page = f"{airflow.url}/dags/sales_to_workbench/runs/{quote(run_id, safe='')}/tasks/upload"
+            browser = chromium(folder / "profile")
             try:
-                picture = photograph_form(browser, f"{airflow.url}/connections")
+                save("connection-form.png", photograph_form(browser, f"{airflow.url}/connections"))
+                save("task-log.png", photograph_page(browser, page, "//*[contains(text(), 'Workbench accepted')]"))
+                button = "//*[self::a or self::button][contains(., 'Open in Workbench')]"
+                save("open-in-workbench.png", photograph_page(browser, f"{page}/details", button))
             finally:
                 browser.quit()
-    PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_bytes(picture)
-    print(f"{PICTURE.relative_to(ROOT)}: {len(picture)} bytes")
-    return 0
+        link.close()
+    return 0 if run["state"] == "success" else 1
+
+
+def save(name: str, picture: bytes) -> None:
+    (DOCS / name).write_bytes(picture)
+    print(f"docs/{name}: {len(picture)} bytes")
 
 
 def chromium(profile: Path) -> webdriver.Chrome:
@@ -86,6 +129,15 @@ def photograph_form(browser: webdriver.Chrome, connections: str) -> bytes:
     browser.find_element(By.XPATH, "//button[normalize-space() = 'Extra Fields']").click()
     extras = photograph(browser, ACCORDION, LAST_ROW)
     return one_above_the_other(browser, form, extras)
+
+
+def photograph_page(browser: webdriver.Chrome, page: str, what: str) -> bytes:
+    """A page on which ``what``, an XPath, must be seen."""
+    browser.set_window_size(1400, 760)
+    browser.get(page)
+    browser.find_element(By.XPATH, what)
+    WebDriverWait(browser, 30).until(lambda _: not is_moving(browser))
+    return base64.b64decode(browser.get_screenshot_as_base64())
 
 
 def photograph(browser: webdriver.Chrome, first: str, last: str) -> str:
