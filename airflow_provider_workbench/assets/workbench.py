@@ -132,6 +132,15 @@ def _problem(uri: SplitResult) -> str | None:
 def _netloc(uri: SplitResult) -> str:
     host = uri.hostname or ""
     # Airflow 2, and Airflow 3 with MySQL, take ASCII only
-    host = host if host.isascii() else host.encode("idna").decode()
+    host = host if host.isascii() else ".".join(map(_ascii_label, host.split(".")))
     host = f"[{host}]" if ":" in host else host
     return host if uri.port in (None, _HTTPS_PORT) else f"{host}:{uri.port}"
+
+
+def _ascii_label(label: str) -> str:
+    """As HTTP libraries write it. Python's own codec is of an older standard: it makes ``strasse`` of ``straße``."""
+    if label.isascii():
+        return label
+    import idna
+
+    return idna.encode(label, strict=True, std3_rules=True).decode()

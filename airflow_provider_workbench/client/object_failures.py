@@ -47,6 +47,17 @@ def source_error(error: Exception, shown: str) -> SourceError:
     return SourceReadError(f"Reading {shown} failed: {words}.")
 
 
+def no_ranges(shown: str) -> SourceError:
+    """A web server gives its files as a whole only.
+
+    :param shown: the object's address as a person may see it
+    """
+    return SourceError(
+        f"{shown} cannot be read: its server gives no ranges (pieces) of a file, and an upload reads by ranges. "
+        "Download it in a task and upload the file from there, or put it into an object storage."
+    )
+
+
 def _status(error: BaseException) -> int | None:
     """The HTTP status: aiohttp's, Azure's, Google's or botocore's."""
     for one in (error, error.__cause__):

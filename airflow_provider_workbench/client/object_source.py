@@ -9,6 +9,7 @@ import contextlib
 import copy
 import hashlib
 import io
+import logging
 import os
 import re
 import threading
@@ -25,14 +26,27 @@ from airflow_provider_workbench.client.errors import (
     SourceReadError,
     printable,
 )
-from airflow_provider_workbench.client.object_failures import source_error
+from airflow_provider_workbench.client.object_failures import no_ranges, source_error
 from airflow_provider_workbench.client.sources import Reader
 
 _T = TypeVar("_T")
 
 _WEB = ("http", "https")
+_OBJECTS = ("s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl", "az", "wasb", "wasbs")
+_AZURE_HOSTS = (
+    ".core.windows.net",
+    ".core.chinacloudapi.cn",
+    ".core.usgovcloudapi.net",
+    ".core.cloudapi.de",
+    ".storage.azure.net",
+    ".azuredatalakestore.net",
+    ".fabric.microsoft.com",
+)
 # user and password, also where the password has a / that was not quoted, as many a secret key has
-_CREDENTIALS = re.compile(r"[^/@:]*:(?!\d+(/|$)).*@")
+_CREDENTIALS = re.compile(r"[^/]*:(?!\d+(/|$)).*@", re.DOTALL)
+_OBJECT_CREDENTIALS = re.compile(r"[^/]*:.*@", re.DOTALL)
+# a name or an IPv6 address, with a port; or one of AWS's access points
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:[0-9]*)?|arn:[\w:-]+")
 
 SMALLEST_RANGE = 512 * 1024
 LARGEST_RANGE = 4 * 1024 * 1024
@@ -69,6 +83,10 @@ class ObjectSource:
         self._path = path
         self._address = _address(fs, path)
         self._shown = shown_address(self._address, conn_id)
+        self._is_web = _is_web(self._address.partition("://")[0])
+        if self._is_web:
+            for name in ("fsspec", "fsspec.http"):
+                logging.getLogger(name).addFilter(_UNLOGGED)
         self.name: str | None = _name(self._address)
         self._closed = threading.Event()
         self._idle: _ObjectReader | None = None
@@ -157,6 +175,9 @@ class ObjectSource:
     def explain(self, error: Exception) -> SourceError:
         """The reason of a reader's failure: perhaps that the object is another now."""
         failure = error if isinstance(error, SourceError) else source_error(error, self._shown)
+        if self._is_web and type(error) is ValueError:
+            # fsspec asked for a range and got all
+            failure = no_ranges(self._shown)
         if isinstance(failure, SourceReadError):
             # it is tried again; a failed If-Match is among these, and the next opening finds why
             return failure
@@ -316,28 +337,75 @@ def connection_of(path: Any) -> str | None:
 
 
 def shown_address(address: str, conn_id: str | None = None) -> str:
-    """An address for people: without user and password, and without a URL's query, which may be a signature.
+    """An address for people: see :func:`without_secrets`; no more than its scheme where that finds nothing to show.
 
     :param conn_id: of the connection that it is read with
     """
-    scheme, separator, rest = address.partition("://")
+    scheme, separator, _ = address.partition("://")
     if not separator:
         return printable(address)
-    if scheme in _WEB:
-        rest = rest.partition("#")[0].partition("?")[0]
-    elif "=" in rest.partition("?")[2]:
-        # an object's key may hold a ?
-        rest = rest.partition("?")[0]
-    if holds_credentials(address):
-        rest = rest.rpartition("@")[2]
-    host, slash, path = rest.partition("/")
-    text = printable(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
+    text = printable(without_secrets(address) or f"{scheme}://…")
     return f"{text} (connection {printable(conn_id)!r})" if conn_id else text
 
 
+def without_secrets(address: str) -> str | None:
+    """An address without user and password, and without a URL's query, which may be a signature.
+
+    :return: None where it can be read in two ways, since by one of them a piece of a password might be left
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    place = re.split("[/?#]", rest, maxsplit=1)[0]
+    host, path = place.rpartition("@")[2], rest[len(place) :]
+    # user:pass/word@host and host:80/a@b look alike
+    if "@" in path and (":" in place or (_is_web(scheme) and not place)):
+        return None
+    if not _HOST.fullmatch(host):
+        return None
+    if _is_web(scheme):
+        path = re.split("[?#]", path, maxsplit=1)[0]
+    elif "=" in path.partition("?")[2]:
+        # an object's key may hold a ?
+        path = path.partition("?")[0]
+    return f"{scheme}://{host}{path}"
+
+
 def holds_credentials(address: str) -> bool:
-    """True if there is a user with a password in it."""
-    return bool(_CREDENTIALS.match(address.partition("://")[2]))
+    """True if there is a user with a password in it, or what may be one: a storage of objects has no port."""
+    scheme, _, rest = address.partition("://")
+    pattern = _OBJECT_CREDENTIALS if scheme.lower() in _OBJECTS else _CREDENTIALS
+    return any(pattern.match(form) for form in (rest, unquote(rest)))
+
+
+def secrets_of(address: str) -> tuple[str, ...]:
+    """What of an address must not be logged: user and password, query and fragment, as written and unquoted."""
+    rest = address.partition("://")[2]
+    place = re.split("[/?#]", rest, maxsplit=1)[0]
+    before = rest if without_secrets(address) is None else place
+    user = before.rpartition("@")[0]
+    found = (user, user.partition(":")[2], rest.partition("?")[2], *re.split("[?#]", rest)[1:])
+    return tuple(dict.fromkeys(form for text in found for form in (text, unquote(text)) if form))
+
+
+def is_azure_account(host: str) -> bool:
+    """True for the host of an Azure storage account, as in ``abfss://container@account.dfs.core.windows.net``."""
+    return host.lower().partition(":")[0].rstrip(".").endswith(_AZURE_HOSTS)
+
+
+def _is_web(scheme: str) -> bool:
+    # fsspec chains file systems by ::
+    return scheme.lower().rpartition("::")[2] in _WEB
+
+
+class _Unlogged(logging.Filter):
+    """fsspec logs every URL as it is, signed or not."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.DEBUG
+
+
+_UNLOGGED = _Unlogged()
 
 
 def _address(fs: Any, path: str) -> str:
@@ -346,7 +414,7 @@ def _address(fs: Any, path: str) -> str:
 
 
 def _name(address: str) -> str | None:
-    if address.partition("://")[0] in _WEB:
+    if _is_web(address.partition("://")[0]):
         return unquote(urlsplit(address).path.rpartition("/")[2]) or None
     return address.rpartition("/")[2] or None
 

@@ -18,6 +18,10 @@ _BLOCK = 1024 * 1024
 # Workbench reads a File by the end of its name: .tsv by tabs, .txt by what it finds (protocol section 1)
 _CSV_EXTENSIONS = (".csv", ".txt")
 
+_NO_DISK = (
+    "Writing the table as CSV to {} on {} failed: {}. If that disk is full, let TMPDIR name a folder with more room."
+)
+
 
 def is_table(value: Any) -> bool:
     """True for a pandas or polars ``DataFrame``, a polars ``LazyFrame``, a pyarrow ``Table`` or ``RecordBatch``."""
@@ -40,7 +44,8 @@ class TableSource:
     It lies in a temporary file in ``TMPDIR`` that no other user may read and that has no name: whatever ends the
     process, nothing of it is left. Memory does not grow with the CSV; a ``LazyFrame`` is streamed into it.
 
-    A pandas index is written if it holds data: an unnamed one of whole numbers, which only counts rows, is left out.
+    A pandas index is written if it holds data: an unnamed one of whole numbers, which only counts rows, is left out:
+    name the index to keep it.
 
     :param table: see :func:`is_table`; not needed any more once this is made
     :raises SourceReadError: the disk with ``TMPDIR`` failed or is full
@@ -53,8 +58,13 @@ class TableSource:
         write = _writer_of(table)
         if write is None:
             raise TypeError(f"A {type(table).__name__} is no table.")
-        self.stream: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  (until close)
         problem = None
+        try:
+            self.stream: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  (until close)
+        except OSError as error:
+            problem = error.strerror
+        if problem:
+            raise SourceReadError(_NO_DISK.format("the temporary folder (TMPDIR)", socket.gethostname(), problem))
         try:
             write(table, self.stream)
             self.stream.flush()
@@ -66,10 +76,8 @@ class TableSource:
                 raise
             problem = error.strerror or printable(str(error))
         if problem:
-            raise SourceReadError(
-                f"Writing the table as CSV to {printable(tempfile.gettempdir())} on {socket.gethostname()} failed: "
-                f"{problem}. If that disk is full, let TMPDIR name a folder with more room."
-            )
+            folder = printable(tempfile.gettempdir())
+            raise SourceReadError(_NO_DISK.format(folder, socket.gethostname(), problem))
 
     @cached_property
     def fingerprint(self) -> str:

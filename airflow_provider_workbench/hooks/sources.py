@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _LOCAL = ("file", "local")
+_SHORTEST_MASKED = 5
+_AZURE = ("abfs", "abfss", "adl")
 # distributions whose file systems Airflow knows by these schemes, with the extra that brings the library
 _PACKAGES = {
     "s3": "apache-airflow-providers-amazon[s3fs]",
@@ -66,7 +68,14 @@ def _open_address(scheme: str, rest: str, source_conn_id: str | None) -> Source:
     shown = shown_address(address)
     host, slash, key = rest.partition("/")
     user, _, bucket = host.rpartition("@")
-    if not _airflow_reads(scheme):
+    _check_place(scheme, host)
+    reads = _airflow_reads(scheme)
+    if (reads or scheme in _PACKAGES) and holds_credentials(address):
+        raise ConfigurationError(
+            f"The address {shown} has a user and a password in it. Put them into an Airflow connection, and name it: "
+            f"{scheme}://connection_id@bucket/key, or by source_conn_id."
+        )
+    if not reads:
         if scheme in _PACKAGES and (user or source_conn_id):
             raise ConfigurationError(_install(scheme, shown))
         if source_conn_id:
@@ -74,20 +83,33 @@ def _open_address(scheme: str, rest: str, source_conn_id: str | None) -> Source:
                 f"No installed provider reads {scheme}:// with an Airflow connection: leave out source_conn_id."
             )
         return _open_with_fsspec(scheme, address, shown)
-    if holds_credentials(address):
-        raise ConfigurationError(
-            f"The address {shown} has a user and a password in it. Put them into an Airflow connection, and name it: "
-            f"{scheme}://connection_id@bucket/key, or by source_conn_id."
-        )
     return _open_path(ObjectStoragePath(f"{scheme}://{bucket}{slash}{key}", conn_id=user or source_conn_id))
 
 
+def _check_place(scheme: str, place: str) -> None:
+    """
+    :raises ConfigurationError: it is container@account, which Airflow would read as connection@container
+    """
+    from airflow_provider_workbench.client.object_source import is_azure_account
+
+    if scheme in _AZURE and is_azure_account(place.rpartition("@")[2]):
+        raise ConfigurationError(
+            f"This {scheme}:// address names an Azure storage account. Write {scheme}://connection_id@container/key: "
+            "the account belongs to the connection."
+        )
+
+
 def _open_with_fsspec(scheme: str, address: str, shown: str) -> Source:
+    from airflow.providers.common.compat.sdk import mask_secret
     from fsspec.core import url_to_fs
 
     from airflow_provider_workbench.client.object_failures import source_error
-    from airflow_provider_workbench.client.object_source import ObjectSource
+    from airflow_provider_workbench.client.object_source import ObjectSource, secrets_of
 
+    for secret in secrets_of(address):
+        # Airflow 3 takes no shorter ones, and Airflow 2 would mask a letter everywhere
+        if len(secret) >= _SHORTEST_MASKED:
+            mask_secret(secret)
     problem: ConfigurationError | SourceError | None = None
     try:
         fs, path = url_to_fs(address)

@@ -11,19 +11,21 @@ from typing import Any
 
 from airflow_provider_workbench.assets.workbench import openlineage_name, uri_of
 from airflow_provider_workbench.client.endpoint import Endpoint
+from airflow_provider_workbench.client.object_source import is_azure_account, without_secrets
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<place>[^/]*)(?P<path>.*)", re.DOTALL)
 # what OpenLineage calls the scheme, where names are keys without a slash in front
 _BUCKETS = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs"}
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs", "adl", "az")
-_AZURE_HOST = ".core.windows.net"
+_CONTAINER = re.compile(r"[$A-Za-z0-9-]+")
 
 
 def source_name(source: Any) -> dict[str, str] | None:
     """Namespace and name of what is uploaded, by OpenLineage's naming rules, without credentials.
 
     :param source: a path, an object-storage path, or anything else
-    :return: None for what has no name: bytes, tables
+    :return: None for what has no name: bytes, tables, and an address that may be read in two ways, by one of which a
+        password would be in the name
     """
     if hasattr(type(source), "fs") and hasattr(type(source), "path"):
         text = source.path if source.protocol in ("", "file", "local") else str(source)
@@ -34,9 +36,12 @@ def source_name(source: Any) -> dict[str, str] | None:
     if not text:
         return None
     match = _URL.fullmatch(text)
+    if match is None and ":/" in text:
+        # a misspelled address, most likely, which nothing reads: who knows what is in it
+        return None
     if match is None or match["scheme"].lower() in ("file", "local"):
         return {"namespace": f"file://{socket.gethostname()}", "name": os.path.abspath(_local_path(text, match))}
-    return _object_name(match["scheme"].lower(), match["place"], match["path"])
+    return _object_name(text, match["place"].rpartition("@")[0])
 
 
 def operator_lineage(
@@ -71,16 +76,18 @@ def _local_path(text: str, match: re.Match[str] | None) -> str:
     return match["path"] if no_host else match["place"] + match["path"]
 
 
-def _object_name(scheme: str, place: str, path: str) -> dict[str, str]:
-    user, _, host = place.rpartition("@")
+def _object_name(address: str, user: str) -> dict[str, str] | None:
+    plain = _URL.fullmatch(without_secrets(address) or "")
+    if plain is None:
+        return None
+    scheme, host, path = plain["scheme"].lower(), plain["place"], plain["path"]
     if scheme in _BUCKETS:
         return {"namespace": f"{_BUCKETS[scheme]}://{host}", "name": path.lstrip("/") or "/"}
     if scheme in _CONTAINERS:
         # container@account.…; else what stands before the @ is Airflow's connection
-        host = f"{user}@{host}" if host.endswith(_AZURE_HOST) and user and ":" not in user else host
+        host = f"{user}@{host}" if is_azure_account(host) and _CONTAINER.fullmatch(user) else host
         return {"namespace": f"{scheme}://{host}", "name": path.lstrip("/") or "/"}
-    # a query can hold a signature
-    return {"namespace": f"{scheme}://{host}", "name": re.split("[?#]", path, maxsplit=1)[0] or "/"}
+    return {"namespace": f"{scheme}://{host}", "name": path or "/"}
 
 
 def _input_facets(upload: Mapping[str, Any] | None) -> dict[str, Any]:

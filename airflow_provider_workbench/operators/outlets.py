@@ -71,7 +71,7 @@ class StepOutlets:
         if not same:
             raise ConfigurationError(
                 f"The task's outlet is {printable(uri, 300)}, and connection {conn_id!r} uploads to {self._uri}. "
-                "Nothing was uploaded. Give the task the asset of the connection's Step, or another connection."
+                "Give the task the asset of the connection's Step, or another connection."
             )
 
 

@@ -187,7 +187,7 @@ class WorkbenchUploadOperator(BaseOperator):
             upload = self._delivered = delivered
             self.log.info("An earlier try of this task delivered the File: only waiting for it.")
         waiting = Waiting.of_upload(settings, upload, rules, self.log, just_delivered=delivered is None)
-        verdict = waiting.look()
+        verdict = waiting.look(lambda: self._killed)
         if waiting.wanted.uuid != upload["uuid"]:
             upload["uuid"] = waiting.wanted.uuid
             kept.save(upload)

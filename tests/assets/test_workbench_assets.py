@@ -51,6 +51,8 @@ def test_an_address_is_written_in_one_way(written):
         ("[::1]:8000", "[::1]:8000"),
         ("[::1]", "[::1]"),
         ("bücher.example", "xn--bcher-kva.example"),
+        ("straße.example", "xn--strae-oqa.example"),
+        ("a_b.STRAßE.example.:8000", "a_b.xn--strae-oqa.example.:8000"),
     ],
 )
 def test_hosts_of_every_kind(written, place):

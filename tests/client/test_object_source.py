@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import logging
 import os
 import subprocess
 import sys
@@ -19,7 +20,14 @@ from storage_server import KEY_ID, SECRET_KEY, Gate, Storage
 from uploads import Told, failing, text_of, upload
 
 from airflow_provider_workbench.client import errors, object_source
-from airflow_provider_workbench.client.object_source import ObjectSource, shown_address
+from airflow_provider_workbench.client.object_source import (
+    ObjectSource,
+    holds_credentials,
+    is_azure_account,
+    secrets_of,
+    shown_address,
+    without_secrets,
+)
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.sources import PathSource, Source, open_source
 from airflow_provider_workbench.sandbox import Sandbox
@@ -525,9 +533,30 @@ def test_web_server_that_nobody_reaches_is_a_read_error() -> None:
 
 
 def test_web_server_without_ranges_is_an_error_that_is_told(web: str) -> None:
-    reader = web_source(web, "rangeless.csv").open_at(600_000)
-    error = error_of(lambda: reader.read(10))
-    assert type(error) is errors.SourceError
+    for start in (600_000, 0):
+        reader = web_source(web, "rangeless.csv").open_at(start)
+        error = error_of(lambda reader=reader: read(reader))
+        assert type(error) is errors.SourceError
+        assert f"http://{web}/a/rangeless.csv cannot be read: its server gives no ranges" in str(error)
+        assert "Download it in a task" in str(error)
+        assert not error.retryable
+
+
+def test_web_address_is_not_logged(web: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    logger = logging.getLogger("fsspec.http")
+    source = web_source(web, "good.csv")
+    assert read(source.open_at(MIB - 10)) == CONTENT[MIB - 10 : MIB]
+    assert "pass123" not in caplog.text
+    assert "sig456" not in caplog.text
+    logger.warning("the rest still is")
+    assert "the rest still is" in caplog.text
+    for name in ("fsspec", "fsspec.http"):
+        logging.getLogger(name).removeFilter(object_source._UNLOGGED)
+        caplog.clear()
+        read(source.open_at(0), 1)
+        assert "sig456" in caplog.text, "fsspec logs no addresses: this tests nothing"
+        logging.getLogger(name).addFilter(object_source._UNLOGGED)
 
 
 @pytest.mark.parametrize(
@@ -538,8 +567,16 @@ def test_web_server_without_ranges_is_an_error_that_is_told(web: str) -> None:
         ("s3://bucket/a?b#c@d.csv", "s3://bucket/a?b#c@d.csv"),
         ("s3://conn@bucket/a", "s3://bucket/a"),
         ("other://h/a?sig=sig456", "other://h/a"),
-        ("s3://AKIA1:pass123/more@bucket/a", "s3://bucket/a"),
-        ("sftp://host:22/a@b", "sftp://host:22/a@b"),
+        ("s3://AKIA1:pass123@bucket/a", "s3://bucket/a"),
+        ("s3://conn@bucket/a@b", "s3://bucket/a@b"),
+        ("s3://arn:aws:s3:eu:1:accesspoint/x/a", "s3://arn:aws:s3:eu:1:accesspoint/x/a"),
+        ("az://box/a.csv?sig=sig456", "az://box/a.csv"),
+        ("HTTPS://user:pass123@h/a.csv?sig=sig456", "HTTPS://h/a.csv"),
+        ("https://[::1]:80/a.csv", "https://[::1]:80/a.csv"),
+        ("https://h/a@b.csv?mail=a@b", "https://h/a@b.csv"),
+        ("sftp://host:22/a.csv", "sftp://host:22/a.csv"),
+        ("sftp:///a@b", "sftp:///a@b"),
+        ("simplecache::https://h/a.csv?sig456", "simplecache::https://h/a.csv"),
         ("memory:///a\n.csv", "memory:///a\\n.csv"),
         ("bare", "bare"),
     ],
@@ -547,3 +584,57 @@ def test_web_server_without_ranges_is_an_error_that_is_told(web: str) -> None:
 def test_shown_address_has_no_userinfo_and_no_query(address: str, shown: str) -> None:
     assert shown_address(address) == shown
     assert shown_address(address, "c\n") == (f"{shown} (connection 'c\\\\n')" if address != "bare" else shown)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://u:pass123?w@127.0.0.1:1/x",
+        "http://u:p#pass123@127.0.0.1:1/x",
+        "http://u:123/pass123@127.0.0.1:1/x",
+        "https://me@corp.example:p/pass123@h/x",
+        "https://h:80/x?u=a@b&sig=sig456",
+        "https://u:pass123/x",
+        "https:///u:pass123@h/x",
+        "s3://AKIA1:pass123/more@bucket/a",
+        "s3://AKIA1:123/pass123@bucket/a",
+        "sftp://host:22/a@b",
+        "zip://x::https://u:pass123@h/x?sig=sig456",
+    ],
+)
+def test_address_that_can_be_read_in_two_ways_shows_its_scheme_only(address: str) -> None:
+    assert without_secrets(address) is None
+    assert shown_address(address) == f"{address.partition('://')[0]}://…"
+
+
+@pytest.mark.parametrize(
+    ("address", "holds"),
+    [
+        ("s3://AKIA1:pass123@bucket/k", True),
+        ("s3://AKIA1:123/abc@bucket/k", True),
+        ("s3://AKIA1%3Apass123@bucket/k", True),
+        ("s3://me@corp:pass/123@bucket/k", True),
+        ("s3://AKIA1:pass\n/123@bucket/k", True),
+        ("sftp://u:pass123@host:22/k", True),
+        ("s3://conn@bucket/a:b@c", False),
+        ("s3://bucket/a:b@c", False),
+        ("sftp://host:22/a@b", False),
+        ("sftp://conn@host:22/a@b", False),
+    ],
+)
+def test_user_and_password_in_an_address_are_found(address: str, holds: bool) -> None:
+    assert holds_credentials(address) is holds
+
+
+def test_secrets_of_an_address_are_told_as_written_and_unquoted() -> None:
+    found = secrets_of("https://user:p%2Fss@h/x.csv?sig=a%2Fb#frag")
+    assert {"user:p%2Fss", "p%2Fss", "user:p/ss", "p/ss", "sig=a%2Fb", "sig=a/b", "frag"} <= set(found)
+    assert "p/ss" in secrets_of("https://user:p/ss@h/x.csv")
+    assert secrets_of("https://h:80/x.csv") == ()
+
+
+def test_azure_accounts_are_told_from_containers_by_address() -> None:
+    for host in ("a.dfs.core.windows.net", "A.blob.core.chinacloudapi.CN:443", "a.azuredatalakestore.net."):
+        assert is_azure_account(host)
+    for host in ("container", "core.windows.net.example", ""):
+        assert not is_azure_account(host)

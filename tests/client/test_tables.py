@@ -172,6 +172,11 @@ class TestTemporaryFile:
             TableSource(polars.scan_csv(folder / "gone.csv"))
         assert open_in(folder) == {}
 
+    def test_a_missing_temporary_folder_is_named(self, folder):
+        folder.rmdir()
+        with pytest.raises(SourceReadError, match="TMPDIR"):
+            TableSource(pandas.DataFrame(VALUES))
+
     @pytest.mark.parametrize(
         "make", [pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.table], ids=lambda make: make.__module__
     )

@@ -18,6 +18,11 @@ from airflow_provider_workbench.hooks import sources
 from airflow_provider_workbench.hooks.sources import open_any
 from airflow_provider_workbench.hooks.workbench import WorkbenchFatalError, WorkbenchHook
 
+try:
+    from airflow.sdk.log import redact
+except ImportError:
+    from airflow.utils.log.secrets_masker import redact
+
 CONTENT = b"city,sold\nBergen,1\n" * 300_000
 
 
@@ -172,7 +177,7 @@ def test_missing_connection_is_named_if_it_does_not_work_without(storage, monkey
     source.close()
 
 
-@pytest.mark.parametrize("password", ["pass123", "pass123/and+more"])
+@pytest.mark.parametrize("password", ["pass123", "pass123/and+more", "123/pass123"])
 def test_user_and_password_in_an_address_are_refused_unseen(password):
     error = refused(f"s3://AKIA1:{password}@lake/sales/today.csv")
     assert type(error) is errors.ConfigurationError
@@ -220,6 +225,36 @@ def test_web_address_shows_no_signature():
     error = refused("http://user:pass123@127.0.0.1:9/a.csv?sig=sig456")
     assert type(error) is errors.SourceReadError
     assert "http://127.0.0.1:9/a.csv" in str(error)
+
+
+def test_secrets_of_a_web_address_are_masked_in_logs():
+    refused("http://user:pass123%2Fmore@127.0.0.1:9/a.csv?sig=sig456%2Fmore")
+    refused("http://u:cde@127.0.0.1:9/a.csv?e")
+    assert redact("cdefg") == "cdefg"
+    line = "user:pass123%2Fmore pass123/more sig=sig456%2Fmore sig=sig456/more"
+    shown = redact(line)
+    assert "pass123" not in shown
+    assert "sig456" not in shown
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "abfs://box@account.dfs.core.windows.net/a.csv",
+        "abfss://box@account.dfs.core.windows.net/a.csv",
+        "abfss://box@account.dfs.core.chinacloudapi.cn/a.csv",
+        "adl://account.azuredatalakestore.net/a.csv",
+        "abfs://me:pass123@account.dfs.core.windows.net/a.csv",
+    ],
+)
+@pytest.mark.parametrize("source_conn_id", [None, "my_azure"])
+def test_azure_account_in_an_address_is_refused_before_anything_is_opened(monkeypatch, what, source_conn_id):
+    monkeypatch.setattr(sources, "_open_path", None)
+    monkeypatch.setattr(sources, "_open_with_fsspec", None)
+    error = refused(what, source_conn_id)
+    assert type(error) is errors.ConfigurationError
+    scheme = what.partition(":")[0]
+    assert f"Write {scheme}://connection_id@container/key: the account belongs to the connection." in str(error)
 
 
 @pytest.mark.parametrize("what", [5, None, ["a"], bytearray(b"a")])

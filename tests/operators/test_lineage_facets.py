@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -45,6 +46,12 @@ CONTENT = b"city,sold\nBergen,1\nLima,2\n"
             "deep/key.csv",
         ),
         ("abfs://me:hidden@account.dfs.core.windows.net/key.csv", "abfs://account.dfs.core.windows.net", "key.csv"),
+        (
+            "abfss://box@account.dfs.core.chinacloudapi.cn/key.csv",
+            "abfss://box@account.dfs.core.chinacloudapi.cn",
+            "key.csv",
+        ),
+        ("az://box/key.csv?sig=hidden", "az://box", "key.csv"),
         ("hdfs://namenode:8020/data/sales.csv", "hdfs://namenode:8020", "/data/sales.csv"),
         ("sftp://me:hidden@host:22/data/sales.csv", "sftp://host:22", "/data/sales.csv"),
         ("https://me:hidden@host/sales.csv?sig=hidden#hidden", "https://host", "/sales.csv"),
@@ -52,6 +59,24 @@ CONTENT = b"city,sold\nBergen,1\nLima,2\n"
 )
 def test_inputs_have_openlineages_names_and_no_credentials(source, namespace, name):
     assert source_name(source) == {"namespace": namespace, "name": name}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "s3://AKIAID:hid/den@bucket/key",
+        "s3://AKIAID:123/hidden@bucket/key",
+        "https://user:hid/den@host/x.csv",
+        "https://user:hid?den@host/x.csv",
+        "https://host:80/x.csv?mail=a@b&sig=hidden",
+        "abfs://me:hid/den@account.dfs.core.windows.net/key.csv",
+        "simplecache::https://user:hidden@host/x.csv?sig=hidden",
+        " https://user:hidden@host/x.csv",
+        Path("https://user:hidden@host/x.csv?sig=hidden"),
+    ],
+)
+def test_an_address_that_can_be_read_in_two_ways_is_no_input(source):
+    assert source_name(source) is None
 
 
 def test_paths_of_every_kind(tmp_path):
@@ -160,6 +185,16 @@ class TestOperator:
         with pytest.raises(WorkbenchError):
             upload.execute(context())
         assert upload.get_openlineage_facets_on_complete(None).outputs == []
+
+    def test_a_source_that_is_refused_shows_no_password(self, operator, step):
+        upload = operator(filepath="s3://AKIAID:hid/den@bucket/key")
+        texts = [repr(upload.get_openlineage_facets_on_start())]
+        with pytest.raises(WorkbenchError) as caught:
+            upload.execute(context())
+        texts += [repr(upload.get_openlineage_facets_on_complete(None)), str(caught.value)]
+        for text in texts:
+            assert "AKIAID" not in text
+            assert "hid" not in text
 
     def test_no_secret_is_in_it(self, operator, workbench_sandbox, monkeypatch):
         step = workbench_sandbox.secret_step
