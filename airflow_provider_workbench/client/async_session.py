@@ -76,7 +76,8 @@ class AsyncSession:
 
         :raises WorkbenchError: as for :func:`steps.read_step`
         """
-        return step_of_page(await self.read_page(), self._settings)
+        # a large page takes long to parse, and others share this event loop
+        return await asyncio.to_thread(step_of_page, await self.read_page(), self._settings)
 
     async def read_page(self) -> Answer:
         """Read the Workflow's page, whatever it answers.

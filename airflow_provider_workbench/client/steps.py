@@ -20,6 +20,7 @@ from airflow_provider_workbench.client.errors import (
     ServerError,
     StepGoneError,
     StepUnreadableError,
+    TlsError,
     UnexpectedAnswerError,
     WorkbenchError,
     printable,
@@ -175,7 +176,8 @@ def ends_a_wait(error: WorkbenchError, *, again: bool) -> bool:
     """True if the Step need not be looked at any more after an error of :func:`read_step`.
 
     That the Workflow is gone or closed (404, 403, a redirect) is also what a proxy or a server says for a moment, while
-    it is restarted: it counts when it comes ``again``. That a page shows other Steps only is Workbench's own word.
+    it is restarted, and so is a handshake that fails: it counts when it comes ``again``. That a page shows other Steps
+    only is Workbench's own word.
     """
     return not error.retryable and (again or not _may_pass(error))
 
@@ -188,6 +190,8 @@ def pause_before_next_look(error: WorkbenchError) -> float:
 
 
 def _may_pass(error: WorkbenchError) -> bool:
+    if isinstance(error, TlsError):
+        return True
     return isinstance(error, StepGoneError | StepUnreadableError) and error.status is not None
 
 

@@ -33,8 +33,8 @@ async def watch_step(
 
     The iteration raises :class:`~airflow_provider_workbench.client.errors.WorkbenchError` where there is nothing to
     wait for any more: the Step or its Workflow is gone (``StepGoneError``), access was lost (``StepUnreadableError``),
-    or the settings cannot work (``ConfigurationError``, ``TlsError``). Of the first two, what only an HTTP status says
-    must be said twice, 10 to 30 s apart.
+    no trusted connection is made (``TlsError``), or the settings cannot work (``ConfigurationError``). What only an
+    HTTP status says of the first two, and a failed handshake, must come twice, 10 to 30 s apart.
 
     :param settings: which Step, and how it is read
     :param poke_interval: seconds between two looks at the page, at most, where websockets cannot pass
@@ -53,6 +53,11 @@ async def watch_step(
         watch.watcher.subscriptions.discard(subscription)
         if not watch.watcher.subscriptions:
             await watch.end()
+
+
+def reads_alike(one: Settings, other: Settings) -> bool:
+    """True if both read the same Step in the same way: what the one could not read, the other cannot."""
+    return _of_workflow(one) == _of_workflow(other) and one.endpoint.step_slug == other.endpoint.step_slug
 
 
 _Key = tuple[asyncio.AbstractEventLoop, Settings]

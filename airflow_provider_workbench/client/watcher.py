@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_workbench.client.async_session import AsyncSession
 from airflow_provider_workbench.client.backoff import Backoff
-from airflow_provider_workbench.client.errors import ConnectError, WorkbenchError
+from airflow_provider_workbench.client.errors import ConnectError, TlsError, WorkbenchError
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.step_messages import WorkflowSteps
 from airflow_provider_workbench.client.steps import ends_a_wait, pause_before_next_look, steps_of_page
@@ -80,7 +80,7 @@ class Watcher:
                 retrials.progress()
                 if loop.time() - began >= LASTING:
                     pauses.progress()
-            elif isinstance(trouble, ConnectError):
+            elif isinstance(trouble, ConnectError) and trouble.retryable:
                 # the page is behind the same connection
                 self._note_trouble(trouble)
             else:
@@ -108,12 +108,14 @@ class Watcher:
                 # the old one stays open until then, so that nothing is late
                 old, socket = socket, WorkflowSocket(self._settings)
                 try:
-                    steps = await socket.open()
+                    # nobody listens to the old one meanwhile
+                    steps = await socket.open(within=RETRIAL_LIMIT)
                 finally:
                     await old.close()
                 self._take(steps)
         except WorkbenchError as error:
-            if not error.retryable:
+            # of a handshake that fails the page decides, which is looked at twice
+            if not error.retryable and not isinstance(error, TlsError):
                 raise
             return error
         finally:

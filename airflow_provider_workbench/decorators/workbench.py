@@ -163,8 +163,8 @@ def workbench_upload_task(
       :class:`~airflow_provider_workbench.client.tables.TableSource`, also for a pandas index.
 
     The function is called once in each try that uploads, and not again where an earlier try has delivered the File and
-    only waiting is left (Airflow 3.3 and later). A retry goes on with an upload that was cut off if the function returns
-    the same again.
+    only waiting is left (Airflow 3.3 and later). A retry goes on with an upload that was cut off if the function
+    returns the same again.
 
     :param python_callable: the function
     :param multiple_outputs: also push each value of the result (``filename``, ``size``, ``uuid``, …) as an XCom of its

@@ -53,7 +53,9 @@ def forget_shared_settings(conn_id: str, settings: Settings) -> None:
     """
     key = asyncio.get_running_loop(), conn_id
     task = _SHARED.get(key)
-    if task is not None and task.done() and task.result() is settings:
+    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+        return
+    if task.result() is settings:
         del _SHARED[key]
 
 

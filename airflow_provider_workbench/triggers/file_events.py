@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
+    from airflow_provider_workbench.client.endpoint import Endpoint
     from airflow_provider_workbench.client.steps import Step
     from airflow_provider_workbench.triggers.seen_files import SeenFiles
 
@@ -30,6 +33,8 @@ except ImportError:  # Airflow 2
 
 _FIRST_PAUSE = 15.0
 _LONGEST_PAUSE = 600.0
+# what could not be stored is tried again after so long, even if no File comes
+_STORE_AGAIN = 30.0
 
 # The triggerer collects events every second, and handles what a trigger asks of it strictly one after the other: what
 # is stored so much later than the event was given is stored after the event (triggerer_job_runner, read in 3.3.2).
@@ -66,7 +71,9 @@ class WorkbenchFileEventTrigger(_EventTrigger):
     connection is read anew, so it goes on within ten minutes of somebody's mending it. (Otherwise a changed connection
     is noticed when the triggerer starts the next time.)
 
-    Its arguments are kept in the database, and hold no secret. Assets with equal arguments may share one trigger.
+    Its arguments are kept in the database, and hold no secret. Assets with equal arguments share one trigger, and one
+    memory with it: what one asset was told of while all DAGs of the other were paused, the other is not told of
+    afterwards. Different ``poke_interval`` values (60 and 61, say) keep their triggers apart.
 
     :param workbench_conn_id: a connection of type ``workbench``; it must be able to read the Step
     :param filename: name or pattern (``budget-*.xlsx``) of the Files that count; case counts
@@ -123,6 +130,8 @@ class WorkbenchFileEventTrigger(_EventTrigger):
                 else:
                     news.clear()
                     await self._store()
+                    if self._stores and self._seen != self._stored:
+                        left = _STORE_AGAIN if left is None else min(left, _STORE_AGAIN)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(left):
                             await news.wait()
@@ -167,20 +176,35 @@ class WorkbenchFileEventTrigger(_EventTrigger):
 
         # fresh: the connection may have been mended meanwhile
         settings = await WorkbenchHook(self.workbench_conn_id).aget_settings(fresh=True)
-        name = f"{settings.endpoint.workflow_id}/{settings.endpoint.step_slug}"
+        name = _name(settings.endpoint)
         async with watch_step(settings, poke_interval=max(1.0, self.poke_interval), log=self.log.info) as states:
             async for step in states:
                 seen = self._seen
                 if seen is None or seen.step != name:
-                    seen = await self._at_start(name, step)
+                    seen = await self._at_start(settings.endpoint, step)
                 self._seen = seen.with_new(step, self.filename)
                 self._pause = _FIRST_PAUSE
                 news.set()
 
-    async def _at_start(self, name: str, step: Step) -> SeenFiles:
-        """What was seen before this trigger started."""
+    async def _at_start(self, endpoint: Endpoint, step: Step) -> SeenFiles:
+        """What was seen of this Step before this trigger started, or looked at another one."""
         from airflow_provider_workbench.triggers.seen_files import SeenFiles
 
+        name = _name(endpoint)
+        # as earlier versions stored it
+        names = name, f"{endpoint.workflow_id}/{endpoint.step_slug}"
+        # a trigger that several assets share has told all of them of a File that any of them remembers
+        kept = [SeenFiles.from_stored(await store.aget(self._key)) for store in self._stores]
+        known = [each for each in (self._seen, *kept) if each is not None]
+        told = {uuid for each in known for uuid in each.uuids}
+        elsewhere = {file.uuid for each in known if each.step not in names for file in each.pending} - told
+        if elsewhere:
+            self.log.warning(
+                "%s: the connection leads to another Step now. %s Files of the earlier one had no event yet, and have "
+                "none any more.",
+                self._label,
+                len(elsewhere),
+            )
         if not self._stores:
             self.log.warning(
                 "%s: this Airflow has no asset_state_store, so all Files that the Step lists (%s) are told of, also "
@@ -189,9 +213,7 @@ class WorkbenchFileEventTrigger(_EventTrigger):
                 len(step.files),
             )
             return SeenFiles(name)
-        # a trigger that several assets share has told all of them of a File that any of them remembers
-        kept = [SeenFiles.from_stored(await store.aget(self._key)) for store in self._stores]
-        mine = [each for each in kept if each is not None and each.step == name]
+        mine = [replace(each, step=name) for each in known if each.step in names]
         if not mine:
             self.log.info("%s: waiting for new Files, beside the %s that are there.", self._label, len(step.files))
             return SeenFiles(name).with_all(step)
@@ -202,16 +224,18 @@ class WorkbenchFileEventTrigger(_EventTrigger):
         seen = self._seen
         if seen is None or seen == self._stored:
             return
-        try:
-            for store in self._stores:
+        failures = []
+        for store in self._stores:
+            try:
                 await store.aset(self._key, seen.as_dict())
-        except Exception as error:
-            # the next change stores it all
+            except Exception as error:
+                failures.append(f"{type(error).__name__}: {error}")
+        if failures:
             self.log.warning(
-                "%s: what was seen could not be kept (%s: %s). If the triggerer restarts now, Files come twice.",
+                "%s: what was seen could not be kept (%s). If the triggerer restarts now, Files may be missed or come "
+                "twice.",
                 self._label,
-                type(error).__name__,
-                error,
+                "; ".join(dict.fromkeys(failures)),
             )
         else:
             self._stored = seen
@@ -234,3 +258,8 @@ class WorkbenchFileEventTrigger(_EventTrigger):
     @property
     def _label(self) -> str:
         return f"Watching {self.workbench_conn_id} for {self.filename!r}"
+
+
+def _name(endpoint: Endpoint) -> str:
+    """Of a Step, among those of all Workbenches."""
+    return f"{urlsplit(endpoint.origin).netloc}/{endpoint.workflow_id}/{endpoint.step_slug}"

@@ -22,7 +22,7 @@ _PENDING_LIMIT = 48_000
 class SeenFiles:
     """What a trigger knows of a Step's Files.
 
-    :ivar step: the Step, as ``{workflow id}/{slug}``: a connection may be pointed to another one
+    :ivar step: the Step, as ``{host}/{workflow id}/{slug}``: a connection may be pointed to another one
     :ivar uuids: Files that need no event any more, newest first
     :ivar pending: Files that have no event yet, oldest first
     """

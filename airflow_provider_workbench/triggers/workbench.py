@@ -79,12 +79,12 @@ class WorkbenchFileTrigger(BaseTrigger):
     async def _wait(self) -> dict[str, Any]:
         from airflow_provider_workbench.client.errors import WorkbenchError
         from airflow_provider_workbench.client.waiting import Wanted
+        from airflow_provider_workbench.client.watch import reads_alike
         from airflow_provider_workbench.hooks.shared_settings import forget_shared_settings
         from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
         wanted = Wanted.from_dict(self.wanted)
         hook = WorkbenchHook(self.workbench_conn_id)
-        settings = await hook.aget_settings()
         now = asyncio.get_running_loop().time()
         deadline = now + (datetime.fromisoformat(self.deadline) - datetime.now(UTC)).total_seconds()
         try:
@@ -95,18 +95,20 @@ class WorkbenchFileTrigger(BaseTrigger):
                     if limit.when() != deadline and not limit.expired():
                         limit.reschedule(deadline)
 
-                while True:
-                    try:
-                        return (await self._verdict(settings, wanted, looked)).as_dict()
-                    except WorkbenchError as error:
-                        if error.retryable:
-                            raise
-                        failure = error
-                    # they may be some seconds old, and the connection mended since
-                    forget_shared_settings(self.workbench_conn_id, settings)
-                    stale, settings = settings, await hook.aget_settings()
-                    if settings == stale:
-                        raise failure
+                settings = await hook.aget_settings()
+                try:
+                    return (await self._verdict(settings, wanted, looked)).as_dict()
+                except WorkbenchError as error:
+                    if error.retryable:
+                        raise
+                    failure = error
+                # they may be some seconds old, and the connection mended since
+                forget_shared_settings(self.workbench_conn_id, settings)
+                mended = await hook.aget_settings()
+                if reads_alike(mended, settings):
+                    raise failure
+                # once: some secrets backends give other settings every time
+                return (await self._verdict(mended, wanted, looked)).as_dict()
         except TimeoutError:
             return {"state": "timeout", "message": self._last_seen}
 

@@ -13,7 +13,7 @@ from client_servers import Authority, Peer, Wire, unused_port
 from airflow_provider_workbench.client import errors
 from airflow_provider_workbench.client.async_session import AsyncSession, _shared_ssl_context
 from airflow_provider_workbench.client.settings import Settings
-from airflow_provider_workbench.client.steps import PAGE_LIMIT, Step
+from airflow_provider_workbench.client.steps import PAGE_LIMIT, Step, step_of_page
 from airflow_provider_workbench.client.upload import upload_file
 from airflow_provider_workbench.sandbox import Sandbox
 
@@ -200,6 +200,21 @@ def test_tls_context_is_shared_until_a_file_of_it_changes(authority: Authority) 
     assert len({id(context) for context in (first, *others)}) == 4
     os.utime(authority.client.both_file, (1, 1))
     assert _shared_ssl_context(settings(**mine)) is not first
+
+
+def test_page_is_parsed_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one takes seconds, in which no trigger of the process would move."""
+    threads: list[int] = []
+
+    def parse(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        return step_of_page(*args)
+
+    monkeypatch.setattr("airflow_provider_workbench.client.async_session.step_of_page", parse)
+    with Wire(polite) as server:
+        assert read(settings_for(server)).slug == "step-x"
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 def test_plain_server_behind_https_is_a_tls_fault() -> None:

@@ -256,7 +256,14 @@ def test_answer_that_would_end_a_wait_must_come_twice_with_a_jittered_pause(stat
 
 def test_workbenchs_own_word_ends_a_wait_at_once() -> None:
     assert ends_a_wait(missing_step(settings_for("step-a").endpoint), again=False)
-    assert ends_a_wait(errors.TlsError("no"), again=False)
+    assert ends_a_wait(errors.ConfigurationError("no"), again=False)
+
+
+def test_failed_handshake_must_come_twice_with_a_pause() -> None:
+    error = errors.TlsError("no")
+    assert not ends_a_wait(error, again=False)
+    assert ends_a_wait(error, again=True)
+    assert 10 <= pause_before_next_look(error) <= 30
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import select
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -244,6 +245,54 @@ async def test_own_authority_is_trusted_and_others_are_not(authority: Authority)
                 assert type(await waiter.until_failed()) is errors.TlsError
         async with Waiter(server.settings_with("https", ca_bundle="/missing.pem")) as waiter:
             assert type(await waiter.until_failed()) is errors.ConfigurationError
+
+
+def half_dead(context: ssl.SSLContext, plain: int) -> Callable[[Peer], None]:
+    """A balancer's TLS port: the first connections get plain HTTP, the others the page "b", and no websocket."""
+    answers = Page("200 OK", page("b"))
+
+    def handler(peer: Peer) -> None:
+        if peer.number <= plain:
+            peer.sock.recv(1)
+            peer.answer("503 Service Unavailable")
+            return
+        with context.wrap_socket(peer.sock, server_side=True) as sock:
+            answers(Peer(sock, peer.number))
+
+    return handler
+
+
+# of the websocket, the page, and the page again
+@pytest.mark.parametrize("plain", [1, 2])
+async def test_handshake_that_fails_for_a_moment_does_not_end_the_wait(authority: Authority, plain: int) -> None:
+    with Wire(half_dead(authority.server.server_context(), plain)) as server:
+        url = server.create_file_url.replace("http:", "https:")
+        async with Waiter(Settings.from_fields(url, "t0ken", {"ca_bundle": authority.ca.cert_file})) as waiter:
+            await waiter.until(lambda step: True)
+    assert (waiter.names, waiter.error) == (["b"], None)
+
+
+async def test_handshake_that_fails_on_and_on_ends_the_wait(authority: Authority) -> None:
+    with Wire(half_dead(authority.server.server_context(), 1000)) as server:
+        url = server.create_file_url.replace("http:", "https:")
+        async with Waiter(Settings.from_fields(url, "t0ken", {"ca_bundle": authority.ca.cert_file})) as waiter:
+            assert type(await waiter.until_failed()) is errors.TlsError
+        assert server.connections == 3
+    assert len(waiter.lines) == 1
+    assert "No trusted connection" in waiter.lines[0]
+
+
+async def test_renewal_that_is_swallowed_does_not_hold_up_the_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens to the old socket meanwhile."""
+    monkeypatch.setattr(f"{WATCHER}.SOCKET_AGE", 0.2)
+    monkeypatch.setattr(f"{WATCHER}.RETRIAL_LIMIT", 0.3)
+
+    def handler(connection: ServerConnection) -> None:
+        saying(*((), (complete("a"),), (), (complete("b"),))[min(server.sockets, 3)])(connection)
+
+    async with odd_server(handler, page()) as server, Waiter(server.settings) as waiter:
+        await settled(lambda: waiter.names == ["b"])
+    assert (server.pages, waiter.lines) == (0, [])
 
 
 def tunnel(peer: Peer) -> None:

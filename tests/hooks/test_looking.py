@@ -11,6 +11,7 @@ from airflow_provider_workbench.client.errors import (
     ServerError,
     StepGoneError,
     StepUnreadableError,
+    TlsError,
     WaitingFailedError,
     WorkbenchError,
 )
@@ -79,6 +80,24 @@ def test_answer_that_it_is_closed_must_come_twice(looks: Looks, caplog: pytest.L
 def test_answer_that_comes_twice_ends_it(looks: Looks) -> None:
     with pytest.raises(StepUnreadableError):
         looks.poll(EMPTY, closed(), closed())
+
+
+def test_failed_handshake_must_come_twice(looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
+    assert looks.poll(EMPTY, TlsError("no handshake"), THERE) == "seen"
+    assert 10 <= looks.sleeps[-1] <= 30
+    assert "trying again: no handshake" in caplog.text
+
+
+def test_handshake_that_fails_twice_ends_it(looks: Looks) -> None:
+    with pytest.raises(TlsError):
+        looks.poll(EMPTY, TlsError("no handshake"), TlsError("no handshake"))
+
+
+def test_failed_handshake_before_the_upload_is_refused_at_once(looks: Looks) -> None:
+    looks.answers = [TlsError("no handshake"), THERE]
+    with pytest.raises(TlsError, match="Nothing was uploaded"):
+        module.read_before_upload(SETTINGS, lambda: False)
+    assert (looks.sleeps, looks.answers) == ([], [THERE])
 
 
 def test_trouble_in_between_makes_the_answer_count_anew(looks: Looks) -> None:

@@ -86,5 +86,29 @@ async def test_forgotten_settings_are_looked_up_once_for_all_who_forget_them(mon
     assert await shared_settings("a", look_up) is found[0]
 
 
+async def test_another_look_up_that_failed_meanwhile_is_not_raised_to_who_forgets() -> None:
+    problems: list[BaseException] = []
+
+    def forget() -> None:
+        try:
+            forget_shared_settings("a", SETTINGS)
+        except BaseException as error:
+            problems.append(error)
+
+    async def fails() -> Settings:
+        # runs after this has failed, and before anybody hears of it
+        asyncio.get_running_loop().call_soon(lambda: (ended.append(_shared_task("a").done()), forget()))
+        raise ValueError("no such connection")
+
+    ended: list[bool] = []
+    with pytest.raises(ValueError, match="no such connection"):
+        await shared_settings("a", fails)
+    assert (ended, problems) == ([True], [])
+
+
+def _shared_task(conn_id: str) -> asyncio.Task[Settings]:
+    return module._SHARED[asyncio.get_running_loop(), conn_id]
+
+
 async def test_nothing_to_forget_is_no_error() -> None:
     forget_shared_settings("never asked for", SETTINGS)

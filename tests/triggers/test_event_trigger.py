@@ -30,6 +30,7 @@ class Store:
         self.values = {}
         self.writes = 0
         self.broken = False
+        self.broken_writes = False
 
     async def aget(self, key, default=None):
         if self.broken:
@@ -37,7 +38,7 @@ class Store:
         return json.loads(self.values[key]) if key in self.values else default
 
     async def aset(self, key, value):
-        if self.broken:
+        if self.broken or self.broken_writes:
             raise RuntimeError("the API server is away")
         self.writes += 1
         self.values[key] = json.dumps(value)
@@ -431,6 +432,65 @@ async def test_a_connection_to_another_step_starts_anew(monkeypatch, upload, wor
         assert (await trigger.event())["uuid"] == uuid
 
 
+def connection_by_another_name(step):
+    """As if it were a Step with the same numbers on another Workbench."""
+    return step.connection_json().replace("127.0.0.1", "localhost")
+
+
+@airflow_3
+async def test_a_step_with_the_same_numbers_of_another_workbench_is_another_step(
+    monkeypatch, upload, workbench_sandbox, store
+):
+    async with running(store) as trigger:
+        await trigger.started()
+        await until(lambda: store.writes)
+    await upload("there.csv")
+    monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", connection_by_another_name(workbench_sandbox.step))
+    async with running(store) as trigger:
+        await until(lambda: store.writes == 2)
+        await trigger.no_event()
+
+
+@airflow_3
+async def test_what_was_stored_without_the_workbenchs_name_still_counts_and_gets_it(upload, store):
+    async with running(store) as trigger:
+        await trigger.started()
+        await until(lambda: store.writes)
+    ((key, text),) = store.values.items()
+    stored = json.loads(text)
+    host, _, short = stored["step"].partition("/")
+    assert host.startswith("127.0.0.1:")
+    store.values[key] = json.dumps({**stored, "step": short})
+    uuid = await upload("meanwhile.csv")
+    async with running(store) as trigger:
+        assert (await trigger.event())["uuid"] == uuid
+        await until(lambda: json.loads(store.values[key])["step"] == f"{host}/{short}")
+
+
+@airflow_3
+@pytest.mark.parametrize("when", ["running", "stopped"])
+async def test_files_without_an_event_that_a_moved_connection_drops_are_counted_in_the_log(
+    monkeypatch, upload, workbench_sandbox, store, caplog, when
+):
+    monkeypatch.setattr(file_events, "_BETWEEN_EVENTS", 60)
+    other = workbench_sandbox.workflow.add_step("step-other")
+    async with running(store) as trigger:
+        await trigger.started()
+        told = await upload("0.csv")
+        for name in ("1.csv", "2.csv"):
+            await upload(name)
+        await trigger.event()
+        await until(lambda: told in store.uuids and len(store.pending) == 2)
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", other.connection_json())
+        if when == "running":
+            workbench_sandbox.step.delete()
+            await until(lambda: "leads to another Step now" in caplog.text)
+    if when == "stopped":
+        async with running(store) as trigger:
+            await until(lambda: "leads to another Step now" in caplog.text)
+    assert "2 Files of the earlier one had no event yet" in caplog.text
+
+
 @airflow_3
 async def test_what_cannot_be_stored_is_stored_with_the_next_file(upload, store, caplog):
     async with running(store) as trigger:
@@ -444,6 +504,38 @@ async def test_what_cannot_be_stored_is_stored_with_the_next_file(upload, store,
         second = await upload("second.csv")
         assert (await trigger.event())["uuid"] == second
         await until(lambda: store.uuids == [second, first])
+
+
+@airflow_3
+async def test_what_cannot_be_stored_is_stored_later_even_if_no_file_comes(upload, store, caplog, monkeypatch):
+    monkeypatch.setattr(file_events, "_STORE_AGAIN", 0.2)
+    await upload("old.csv")
+    store.broken_writes = True
+    async with running(store) as trigger:
+        await until(lambda: caplog.text.count("Files may be missed or come twice") >= 2)
+        store.broken_writes = False
+        await until(lambda: store.writes)
+        await trigger.no_event()
+    assert store.writes == 1
+    uuid = await upload("meanwhile.csv")
+    async with running(store) as trigger:
+        assert (await trigger.event())["uuid"] == uuid
+        await trigger.no_event()
+
+
+@airflow_3
+async def test_a_store_that_fails_keeps_none_of_the_others_from_being_written(upload, caplog, monkeypatch):
+    monkeypatch.setattr(file_events, "_STORE_AGAIN", 0.2)
+    first, second = Store(), Store()
+    first.broken_writes = True
+    monkeypatch.setattr(WorkbenchFileEventTrigger, "_stores", [first, second])
+    async with running():
+        await until(lambda: second.writes)
+        assert first.writes == 0
+        first.broken_writes = False
+        await until(lambda: first.writes)
+    assert first.values == second.values
+    assert caplog.text.count("the API server is away") >= 1
 
 
 @airflow_3

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from airflow_provider_workbench.client.answers import Answer
 from airflow_provider_workbench.client.async_session import AsyncSession
-from airflow_provider_workbench.client.errors import ConnectError
+from airflow_provider_workbench.client.errors import ConnectError, TlsError
 from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 from airflow_provider_workbench.triggers.workbench import WorkbenchFileTrigger
 
@@ -152,7 +153,11 @@ async def test_a_stale_message_that_the_file_is_gone_is_contradicted_by_the_page
     await contradicted(hook, workbench_sandbox, lambda: pages() == 1)
 
 
-@pytest.mark.parametrize("trouble", [ConnectError("no"), Answer(403, {}, b"<html>")], ids=["no answer", "closed"])
+@pytest.mark.parametrize(
+    "trouble",
+    [ConnectError("no"), TlsError("no"), Answer(403, {}, b"<html>")],
+    ids=["no answer", "no handshake", "closed"],
+)
 async def test_a_page_that_cannot_be_read_for_a_moment_is_read_again(hook, workbench_sandbox, monkeypatch, trouble):
     """The one that confirms that a File is gone."""
     read_page, looks = AsyncSession.read_page, []
@@ -206,6 +211,38 @@ class TestMendedConnection:
         assert {event.get("kind") for event in events} == {"StepUnreadableError"}
         assert len(times) == 2, "shared by all"
         assert [request.status for request in workbench_sandbox.requests] == [403, 403, 403]
+
+    @pytest.mark.parametrize(
+        ("others", "looks"), [("session_token", 6), ("token", 3)], ids=["matters to reading", "matters to uploads only"]
+    )
+    async def test_settings_that_are_others_every_time_are_tried_once_more_if_they_matter(
+        self, monkeypatch, workbench_sandbox, others, looks
+    ):
+        look_up, times = WorkbenchHook._look_up, []
+
+        async def changing(hook):
+            times.append(hook)
+            return replace(await look_up(hook), **{others: f"t{len(times)}"})
+
+        monkeypatch.setattr(WorkbenchHook, "_look_up", changing)
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", workbench_sandbox.private_step.connection_json())
+        assert (await self.one())["kind"] == "StepUnreadableError"
+        assert len(times) == 2
+        # a websocket and two pages for each try
+        assert [request.status for request in workbench_sandbox.requests] == [403] * looks
+
+
+async def test_a_connection_that_airflow_does_not_give_counts_as_waiting(hook, monkeypatch):
+    """Airflow's own limit comes soon after the deadline, and would end the task without a word."""
+
+    async def never(hook):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("airflow_provider_workbench.triggers.workbench._FIRST_LOOK", 0.2)
+    monkeypatch.setattr(WorkbenchHook, "_look_up", never)
+    async with asyncio.timeout(10):
+        event = (await anext(trigger(seconds=0.1).run())).payload
+    assert event == {"state": "timeout", "message": "Workbench has not answered."}
 
 
 def test_a_render_error_is_told_in_workbenchs_words(hook, workbench_sandbox):
