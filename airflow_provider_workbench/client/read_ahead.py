@@ -15,7 +15,7 @@ from collections.abc import Callable
 from airflow_provider_workbench.client.sources import Reader
 
 BLOCK = 512 * 1024
-BLOCKS_AHEAD = 4
+BLOCKS_AHEAD = 2
 # seconds
 _LOOK = 0.2
 

@@ -31,8 +31,6 @@ from airflow_provider_workbench.client.settings import Settings
 
 # each block costs a hand-over between threads: 512 KiB is twice as fast as 64 KiB (benchmarks/transfer.py)
 BLOCK_SIZE = 512 * 1024
-# TLS sends no less at once than a record
-_RECORD = 16 * 1024
 ANSWER_LIMIT = 256 * 1024
 
 
@@ -244,11 +242,19 @@ def _pool_classes(
 
     requests has no such limit: it sends under the connect timeout (protocol section 5, measured). The socket's
     own timeout is the seam; it is set once the headers are out, and urllib3 sets the read timeout after the body.
+
+    TLS holds all that it is given at once against the limit. To give it records of 16 KiB only would cost a fifth of
+    its speed, so a :class:`Body` has to give less where it leaves slowly.
     """
 
     class Plain(HTTPConnection):
         def send(self, data: Any) -> None:
-            _send(self, data, BLOCK_SIZE)
+            if self.sock is None:
+                self.connect()
+            # `sendall` has one time limit for all
+            left = memoryview(data)
+            while left:
+                left = left[self.sock.send(left) :]
 
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
             connections.add(ref(self, connections.discard))
@@ -274,7 +280,7 @@ def _pool_classes(
 
         def send(self, data: Any) -> None:
             try:
-                _send(self, data, _RECORD)
+                super().send(data)
             except ssl.SSLEOFError:
                 # urllib3 goes on to read an answer that came before the body was through, but knows only this error
                 raise BrokenPipeError from None
@@ -291,15 +297,6 @@ def _pool_classes(
         ConnectionCls = Encrypted
 
     return {"http": PlainPool, "https": EncryptedPool}
-
-
-def _send(connection: HTTPConnection, data: bytes | memoryview, at_once: int) -> None:
-    """Send all of it, at most ``at_once`` bytes within the socket's time limit: ``sendall`` has one limit for all."""
-    if connection.sock is None:
-        connection.connect()
-    left = memoryview(data)
-    while left:
-        left = left[connection.sock.send(left[:at_once]) :]
 
 
 def _translate(error: BaseException, host: str) -> WorkbenchError:

@@ -39,9 +39,10 @@ MIB = 1024 * 1024
 LARGEST_SMALLER_PATCH = 64 * MIB
 SMALLEST_PATCH = MIB
 
-# bytes given to the connection at once on slow links, and as the last of a PATCH: while they are on their way, nobody
-# is told of progress, and a cut leaves open whether they arrived
-SMALLEST_PIECE = 64 * 1024
+# bytes given to the connection at once, first and where they leave slowly: a TLS record
+SMALLEST_PIECE = 16 * 1024
+# bytes given at once at the end of a PATCH: when they are cut, nobody knows whether they arrived
+LAST_PIECE = 64 * 1024
 # seconds
 _LONG_FOR_A_PIECE = 0.5
 
@@ -369,13 +370,13 @@ class _Body:
             return memoryview(b"")
         transfer = self._transfer
         slow = time.monotonic() - self._given > _LONG_FOR_A_PIECE
-        self._piece = max(SMALLEST_PIECE, self._piece // 2) if slow else min(BLOCK, 2 * self._piece)
+        self._piece = SMALLEST_PIECE if slow else min(BLOCK, 2 * self._piece)
         transfer._job.control.check()
         if not self._block:
             self._block = self._next_block(transfer._job.patience.source)
         most = min(self._piece, size) if size >= 0 else self._piece
-        if self.unsent > SMALLEST_PIECE:
-            most = min(most, self.unsent - SMALLEST_PIECE)
+        if self.unsent > LAST_PIECE:
+            most = min(most, self.unsent - LAST_PIECE)
         piece, self._block = self._block[:most], self._block[most:]
         left = self.unsent - len(piece)
         end = transfer.offset + self._length

@@ -12,7 +12,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pytest
+import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -108,6 +111,18 @@ class Wire:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             with contextlib.closing(sock):
                 self.handler(Peer(sock, number))
+
+
+def small_send_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients notice soon that a server does not read."""
+    create_connection = urllib3.util.connection.create_connection
+
+    def create(*args: Any, **kwargs: Any) -> socket.socket:
+        sock = create_connection(*args, **kwargs)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        return sock
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", create)
 
 
 def unused_port() -> int:

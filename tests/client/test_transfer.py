@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import urllib3
-from client_servers import Authority, Peer, Wire
+from client_servers import Authority, Peer, Wire, small_send_buffers
 from conftest import settings_of
 from uploads import (
     PAGE,
@@ -38,7 +36,7 @@ from uploads import (
 from airflow_provider_workbench.client import errors, transfer
 from airflow_provider_workbench.client.read_ahead import BLOCK
 from airflow_provider_workbench.client.session import Session
-from airflow_provider_workbench.client.transfer import SMALLEST_PIECE, terminate_upload
+from airflow_provider_workbench.client.transfer import LAST_PIECE, SMALLEST_PIECE, terminate_upload
 from airflow_provider_workbench.sandbox import Sandbox
 
 CONTENT = os.urandom(100_000)
@@ -66,21 +64,14 @@ def test_cut_is_resumed_at_the_servers_offset(rst: bool) -> None:
 
 def test_cut_in_the_last_block_leaves_no_doubt_that_bytes_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the last piece is in doubt, and that is small."""
-    create_connection = urllib3.util.connection.create_connection
-
-    def with_small_buffer(*args: Any, **kwargs: Any) -> socket.socket:
-        sock = create_connection(*args, **kwargs)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
-        return sock
-
-    monkeypatch.setattr(urllib3.util.connection, "create_connection", with_small_buffer)
-    content = os.urandom(BLOCK)
-    with Workbench() as server:
-        server.script["PATCH"] = [cut(100_000)]
+    small_send_buffers(monkeypatch)
+    content = os.urandom(4 * BLOCK)
+    with Workbench(receive_buffer=16384) as server:
+        server.script["PATCH"] = [cut(3 * BLOCK + 100_000)]
         upload(server.settings, content, told := Told())
         assert delivered(server) == [content]
     assert "Looking whether Workbench took the File" not in told.log
-    assert "Going on from byte 100000" in told.log
+    assert f"Going on from byte {3 * BLOCK + 100_000}" in told.log
 
 
 @pytest.mark.parametrize(("seconds", "largest"), [(0.0, SMALLEST_PIECE), (1000.0, BLOCK)])
@@ -95,7 +86,26 @@ def test_pieces_are_small_where_they_leave_slowly_and_at_the_end(
     pieces = [after - before for before, after in itertools.pairwise([0, *ends])]
     assert sum(pieces) == 10 * BLOCK
     assert max(pieces) == largest
-    assert pieces[-1] == SMALLEST_PIECE
+    assert pieces[-1] == min(largest, LAST_PIECE)
+
+
+def test_slow_link_is_no_stall_over_tls(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL holds all that it is given at once against the time limit; 512 KiB would take 1.6 s here."""
+
+    def slow(call: Call) -> None:
+        for _ in range(63):
+            call.keep(16384)
+            time.sleep(0.05)
+        call.headers["upload-offset"] = str(len(call.server.content))
+        patch(call)
+
+    monkeypatch.setattr(transfer, "_LONG_FOR_A_PIECE", 0.2)
+    small_send_buffers(monkeypatch)
+    context = authority.server.server_context()
+    with Workbench(tls=context, receive_buffer=16384, ca_bundle=authority.ca.cert_file, stall_timeout=1) as server:
+        server.script["PATCH"] = [slow]
+        upload(server.settings, MUCH[: 2 * BLOCK], told := Told())
+        assert server.count("PATCH") == 1, told.log
 
 
 def test_cut_of_a_chunk_is_resumed_within_it() -> None:

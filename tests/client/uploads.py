@@ -165,7 +165,7 @@ class Workbench:
     ``server.script["PATCH"] = [cut(500), ...]``; a last ``...`` repeats the one before it.
     """
 
-    def __init__(self, *, readable: bool = False, tls: Any = None, **extra: Any) -> None:
+    def __init__(self, *, readable: bool = False, tls: Any = None, receive_buffer: int = 0, **extra: Any) -> None:
         self.readable = readable
         self.script: dict[str, list[Any]] = {}
         self.calls: list[Call] = []
@@ -176,7 +176,7 @@ class Workbench:
         self.gone = False
         self.files: list[tuple[str, int, str, bytes]] = []
         """Name, size, createdAt, bytes; the oldest first."""
-        self._wire = Wire(self._serve, tls=tls)
+        self._wire = Wire(self._serve, tls=tls, receive_buffer=receive_buffer)
         self._extra = {"stall_timeout": 5, "finish_timeout": 5, "retry_budget": 3, **extra}
 
     def __enter__(self) -> Workbench:
