@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ class TemporaryFolder:
 
     @property
     def is_clean(self) -> bool:
+        # the thread that reads ahead may still be about to close its own
+        deadline = time.monotonic() + 10
+        while self.open_files() and time.monotonic() < deadline:
+            time.sleep(0.01)
         return self.open_files() == 0 and os.listdir(self.path) == []
 
 
