@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -27,8 +28,12 @@ class TemporaryFolder:
 
     def open_files(self) -> int:
         """Also those without a name."""
-        links = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]
-        return sum(os.readlink(link).startswith(f"{self.path}/") for link in links if link.is_symlink())
+        count = 0
+        for descriptor in os.listdir("/proc/self/fd"):
+            # closed by another thread meanwhile, and that which listed the folder
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(f"/proc/self/fd/{descriptor}").startswith(f"{self.path}/")
+        return count
 
     @property
     def is_clean(self) -> bool:
