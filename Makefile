@@ -8,9 +8,12 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 FAULT_RUNS ?= 500
 # a whole Airflow has the machine to itself
-SHORT := not long and not celery and not standalone
+SHORT := not long and not celery and not secrets and not standalone
 
-.PHONY: test test-all test-faults test-scripted test-interop test-celery test-2.11 test-3.1 lint format coverage demo constraints clean bench
+# else every process compiles Airflow anew: three seconds at each start
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: test test-all test-faults test-scripted test-interop test-celery test-secrets test-hostile test-2.11 test-3.1 lint format coverage demo constraints clean bench
 
 test: .venv/.ready                       ## the tests, on Airflow 3.3.2
 	$(PY) -m pytest -n $(WORKERS) --cov --cov-report= -m '$(SHORT)' $(PYTEST_ARGS)
@@ -30,6 +33,12 @@ test-scripted: .venv/.ready              ## the scripted faults that `make test`
 
 test-celery: .venv/.ready                ## an Airflow of several machines; as root on Debian it installs PostgreSQL and Redis
 	$(PY) -m pytest tests/celery -m celery $(PYTEST_ARGS)
+
+test-secrets: .venv/.ready               ## the audit: a whole Airflow in which much goes wrong, searched for secrets
+	$(PY) -m pytest tests/secrets -m secrets $(PYTEST_ARGS)
+
+test-hostile: .venv/.ready               ## what hostile servers, names and paths get; says how much memory that took
+	$(PY) -m pytest -s tests/security -m '' $(PYTEST_ARGS)
 
 test-interop: .venv/.ready               ## against TUS servers that we did not write; needs node >= 20.19 and npm
 	npm install --prefix tests/interop --no-package-lock --no-audit --no-fund

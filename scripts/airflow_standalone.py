@@ -145,9 +145,11 @@ def make_database(env: dict[str, str]) -> None:
         return
     database = home / "airflow.db"
     kept = Path(sys.prefix) / f"airflow-{version('apache-airflow')}.db"
-    if kept.exists() and not database.exists():
+    # whoever looked for a connection before has left an empty file
+    is_there = database.exists() and database.stat().st_size > 0
+    if kept.exists() and not is_there:
         shutil.copy(kept, database)
-    elif not database.exists():
+    elif not is_there:
         _migrate(env)
         with contextlib.suppress(OSError):
             half_done = kept.with_suffix(f".{os.getpid()}")

@@ -16,10 +16,15 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 from airflow_standalone import AirflowStandalone
+from processes import until
 
-from airflow_provider_workbench.sandbox import Sandbox
+from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.client.upload import upload_file
+from airflow_provider_workbench.sandbox import Sandbox, Step
 
 EXAMPLE_DAGS = Path(__file__).resolve().parent.parent / "example_dags"
+ON_NEW_FILE = "example_workbench_on_new_file"
+PRICES = b"product,price\napples,1.2\npears,1.9\n"
 
 
 def main() -> int:
@@ -63,7 +68,7 @@ def run(dag_id: str, home: Path, *, keep: bool) -> bool:
             wait_for=("scheduler",),  # the others come up while the first task runs
         ) as airflow:
             say(f"Running the DAG {dag_id} …")
-            run_id = airflow.trigger(dag_id)
+            run_id = started_by_a_file(airflow, dag_id, step) if dag_id == ON_NEW_FILE else airflow.trigger(dag_id)
             succeeded = str(airflow.wait_for_run(dag_id, run_id)["state"]) == "success"
             show_tasks(airflow, dag_id, run_id)
             if succeeded:
@@ -78,6 +83,25 @@ def run(dag_id: str, home: Path, *, keep: bool) -> bool:
                 )
                 signal.pause()
     return succeeded
+
+
+def started_by_a_file(airflow: AirflowStandalone, dag_id: str, step: Step) -> str:
+    """Upload a File without Airflow, as a person would. Returns the id of the run that it starts."""
+    airflow.unpause(dag_id)
+    # only a DAG that is not paused has its watchers, from when it is read the next time: now, not in 30 s
+    token = airflow.get(f"/api/v2/dags/{quote(dag_id)}")["file_token"]
+    airflow.request("PUT", f"/api/v2/parseDagFile/{token}")
+    for _ in until(120):
+        if "waiting for new Files" in airflow.log_file.read_text():
+            break
+    else:
+        raise RuntimeError(f"Nothing watches the Step.\n{airflow.log_tail()}")
+    say("  The Step is watched. Somebody uploads prices.csv …")
+    upload_file(Settings.from_fields(step.create_file_url, step.api_token or ""), PRICES, filename="prices.csv")
+    for _ in until(120):
+        if runs := airflow.get(f"/api/v2/dags/{quote(dag_id)}/dagRuns")["dag_runs"]:
+            return str(runs[0]["dag_run_id"])
+    raise RuntimeError(f"The File started no run of {dag_id}.\n{airflow.log_tail()}")
 
 
 def show_tasks(airflow: AirflowStandalone, dag_id: str, run_id: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -35,6 +37,24 @@ def test_it_is_parsed_without_a_warning_of_ours(path):
         warnings.simplefilter("always")
         load(path)
     assert [str(warning.message) for warning in caught if "workbench" in str(warning.filename).lower()] == []
+
+
+def test_a_process_that_parses_them_for_the_first_time_hears_no_warning():
+    """Also none that Airflow gives where something of it is imported by an old name."""
+    script = """
+import runpy, sys, warnings
+import airflow.triggers.base
+from airflow.providers.common.compat.sdk import Asset, BaseOperator, BaseSensorOperator, DecoratedOperator, dag, task
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for path in sys.argv[1:]:
+        runpy.run_path(path)
+print("parsed", len(sys.argv) - 1, *(f"{each.filename}: {each.message}" for each in caught), sep="\\n")
+"""
+    command = [sys.executable, "-c", script, *map(str, FILES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.partition("parsed\n")[2].splitlines() == [str(len(FILES))]
 
 
 @pytest.mark.airflow

@@ -6,23 +6,43 @@ import json
 import subprocess
 import sys
 
-HEAVY = {"requests", "urllib3", "aiohttp", "tusclient", "starlette", "polars"}
+import pytest
+
+OURS = "airflow_provider_workbench."
+HEAVY = {
+    *("requests", "urllib3", "httpx", "aiohttp", "tusclient", "starlette"),
+    *("polars", "pandas", "pyarrow", "numpy", "fsspec", "upath", "s3fs", "botocore"),
+    *("cryptography", "openlineage", "sqlalchemy"),
+}
 
 
-def test_importing_operators_sensors_and_triggers_pulls_in_no_http_library():
-    # Airflow 2 itself imports some of them, so only what we add counts
+@pytest.fixture(scope="module")
+def added():
+    """What all that a DAG may import of us adds to Airflow's base classes of it."""
+    # Airflow itself imports some of the heavy ones, so only what we add counts
     script = """
-import json, sys
-from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
+import importlib, json, sys
 import airflow.triggers.base
+from airflow.providers.common.compat.sdk import (
+    Asset, BaseOperator, BaseOperatorLink, BaseSensorOperator, DecoratedOperator, dag, task
+)
 before = set(sys.modules)
-import airflow_provider_workbench.operators.workbench
-import airflow_provider_workbench.sensors.workbench
-import airflow_provider_workbench.triggers.workbench
+for kind in ("operators", "sensors", "triggers", "decorators", "assets", "links"):
+    importlib.import_module(f"airflow_provider_workbench.{kind}.workbench")
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    added = json.loads(done.stdout.splitlines()[-1])
-    assert "airflow_provider_workbench.sensors.workbench" in added
-    assert HEAVY & set(added) == set()
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_what_a_dag_imports_pulls_in_no_library_that_is_not_needed_to_parse_it(added):
+    assert {f"{OURS}decorators.workbench", f"{OURS}assets.workbench", f"{OURS}links.workbench"} <= added
+    assert {name for name in added if name.partition(".")[0] in HEAVY} == set()
+
+
+def test_of_our_client_it_pulls_in_what_the_assets_need_and_of_hooks_and_sandbox_nothing(added):
+    inner = {
+        name.removeprefix(OURS) for name in added if name.startswith((f"{OURS}client.", f"{OURS}hooks", f"{OURS}sand"))
+    }
+    assert inner == {"client.endpoint", "client.errors"}

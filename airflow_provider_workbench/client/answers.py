@@ -6,30 +6,49 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
+
+from airflow_provider_workbench.client.unpicklable import Unpicklable
 
 # as all of Workbench's are. What answers in its place may echo the request, and no token or upload's id looks so
 _CODE = re.compile(r"(?=.{1,60}\Z)[a-z]+[0-9]?([-_][a-z]+[0-9]?)*")
 _NO_CODE = "(not a code of Workbench's form)"
+# fields with faults, and faults of one field, that are told
+_MOST_FAULTS = 4
+_DECODER = json.JSONDecoder()
+
+# values in one JSON text. A short one takes fifty times as much memory as its text, and a Workflow has some thousands
+MOST_VALUES = 500_000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Unpicklable):
     """A complete answer.
 
     :ivar status: the HTTP status
     :ivar headers: by lower-case name; may hold secrets (HEAD's ``Upload-Metadata``)
     :ivar body: at most as many bytes as were asked for
+    :ivar cut: True if there was more of the body
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    cut: bool = field(default=False, repr=False)
 
     @property
     def text(self) -> str:
         """The body as text; bytes that are not UTF-8 are replaced."""
         return self.body.decode("utf-8", "replace")
+
+
+def strangeness(answer: Answer) -> str:
+    """Why an answer may be none of Workbench's, to follow on other words; empty if nothing is seen at once."""
+    coding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        return " (it is compressed, which was not asked for)"
+    return f" (it has more than {len(answer.body) // 1024} KiB)" if answer.cut else ""
 
 
 def error_code(text: str) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
@@ -44,12 +63,12 @@ def error_code(text: str) -> tuple[str, Mapping[str, tuple[str, ...]]] | None:
         return None
     found = error.get("errors")
     faults = found.items() if isinstance(found, dict) else ()
-    return _code(code), {_code(name): _codes(items) for name, items in faults}
+    return _code(code), {_code(name): _codes(items) for name, items in islice(faults, _MOST_FAULTS)}
 
 
 def _codes(items: Any) -> tuple[str, ...]:
     found = [item.get("code") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-    return tuple(_code(code) for code in found if isinstance(code, str))
+    return tuple(_code(code) for code in found if isinstance(code, str))[:_MOST_FAULTS]
 
 
 def _code(text: str) -> str:
@@ -59,7 +78,26 @@ def _code(text: str) -> str:
 def json_object(text: str) -> dict[str, Any]:
     """The JSON object in ``text``; empty if it is anything else."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = json_value(text)
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def json_value(text: str, start: int | None = None) -> Any:
+    """The JSON value of ``text``; with ``start``, the one that begins there, whatever follows it.
+
+    :raises ValueError: there is none, or it is too deep, or has more than ``MOST_VALUES`` values
+    """
+    if values_in(text, start or 0) > MOST_VALUES:
+        raise ValueError("too many values")
+    try:
+        return json.loads(text) if start is None else _DECODER.raw_decode(text, start)[0]
+    except RecursionError:
+        pass
+    raise ValueError("too deep")
+
+
+def values_in(text: str, start: int = 0) -> int:
+    """How many values JSON from ``start`` on can have at most. Commas and brackets inside texts are counted too."""
+    return sum(text.count(mark, start) for mark in ",[{")

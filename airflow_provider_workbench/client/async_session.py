@@ -100,40 +100,55 @@ class AsyncSession:
         url, headers = websocket_request(self._settings)
         failure: WorkbenchError | None = None
         try:
-            return await self._session.ws_connect(
-                url, headers=headers, proxy=proxy_for(url), autoping=False, max_msg_size=message_limit
-            )
+            async with asyncio.timeout(self._most_seconds) as limit:
+                return await self._session.ws_connect(
+                    url, headers=headers, proxy=proxy_for(url), autoping=False, max_msg_size=message_limit
+                )
         except (aiohttp.WSServerHandshakeError, _RedirectedError) as error:
             host = printable(urlsplit(url).netloc, 100)
             failure = UnexpectedAnswerError(f"{host} answered {error.status} to a websocket.", status=error.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            failure = _transport_error(error, url)
+            failure = _transport_error(error, url, slow=limit.expired())
         raise failure
+
+    @property
+    def _most_seconds(self) -> float:
+        """As :mod:`session` has it: connected, begun and ended, each in its time."""
+        return self._settings.connect_timeout + 2 * self._settings.stall_timeout
 
     async def _get(self, url: str, headers: Mapping[str, str]) -> Answer:
         assert self._session is not None, "use it as an async with block"
         failure: WorkbenchError | None = None
+        proxy = proxy_for(url)
         try:
-            async with self._session.get(url, headers=headers, allow_redirects=False, proxy=proxy_for(url)) as response:
+            async with (
+                asyncio.timeout(self._most_seconds) as limit,
+                self._session.get(url, headers=headers, allow_redirects=False, proxy=proxy) as response,
+            ):
                 body = bytearray()
                 async for block in response.content.iter_any():
                     body += block
                     if len(body) > PAGE_LIMIT:
                         break
                 lowered = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, lowered, bytes(body[:PAGE_LIMIT]))
+                whole = bytes(memoryview(body)[:PAGE_LIMIT])
+                return Answer(response.status, lowered, whole, cut=len(body) > PAGE_LIMIT)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            failure = _transport_error(error, url)
+            failure = _transport_error(error, url, slow=limit.expired())
         raise failure
 
 
-def _transport_error(error: BaseException, url: str) -> WorkbenchError:
+def _transport_error(error: BaseException, url: str, *, slow: bool) -> WorkbenchError:
     host = urlsplit(url).hostname or "the host"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ConnectError(
             f"The proxy on the way to {host} gave no connection: it answered {failures.status_words(error.status)}.",
             status=error.status,
         )
+    if slow:
+        return failures.slow_answer(host)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return failures.unreadable_answer(host)
     return failures.transport_error(
         error,
         host,

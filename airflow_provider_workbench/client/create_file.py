@@ -9,9 +9,9 @@ import json
 import re
 from urllib.parse import urlsplit
 
-from airflow_provider_workbench.client.answers import Answer, error_code, json_object
+from airflow_provider_workbench.client.answers import Answer, error_code, json_object, strangeness
 from airflow_provider_workbench.client.backoff import retry_after_seconds
-from airflow_provider_workbench.client.endpoint import is_host, is_loopback
+from airflow_provider_workbench.client.endpoint import Place, is_host, is_loopback, place_of
 from airflow_provider_workbench.client.errors import (
     BusyError,
     ConfigurationError,
@@ -44,8 +44,8 @@ def check_filename(filename: str) -> str:
     """
     if not isinstance(filename, str):
         raise FilenameError(
-            f"The File's name must be text, not {filename!r:.60}: a template may make a number of it, unless the "
-            "name has an extension. Set the parameter filename."
+            f"The File's name must be text, not {printable(repr(filename), 60)}: a template may make a number of it, "
+            "unless the name has an extension. Set the parameter filename."
         )
     name = filename.strip()
     if not name:
@@ -102,7 +102,8 @@ def create_file(session: Session, settings: Settings, filename: str, size: int) 
     :param size: bytes
     :return: the upload URL (secret), and the answer it came in
     :raises RefusedError: Workbench's code says why
-    :raises ConfigurationError: the Create-file URL leads to another page
+    :raises ConfigurationError: the Create-file URL leads to another page, or the upload host is none for a frontend
+        such as this
     :raises ServerError: 5xx
     :raises UnexpectedAnswerError: nothing that Workbench would say
     :raises TransportError: no answer
@@ -175,13 +176,41 @@ def _error_of(answer: Answer, settings: Settings) -> WorkbenchError:
 
 def _upload_url(answer: Answer, settings: Settings) -> str:
     url = json_object(answer.text).get("tusUploadUrl")
-    problem = _url_problem(url, settings) if isinstance(url, str) else "has no tusUploadUrl"
+    problem = _url_problem(url, settings) if isinstance(url, str) else f"has no tusUploadUrl{strangeness(answer)}"
     if problem:
         raise UnexpectedAnswerError(
             f"The answer to create-file {problem}. Is the Create-file URL that of a Workbench?", status=answer.status
         )
     assert isinstance(url, str)
+    _check_place(urlsplit(url).hostname or "", settings)
     return url
+
+
+def _check_place(host: str, settings: Settings) -> None:
+    """
+    :raises ConfigurationError: no upload host of this frontend's can be there
+    """
+    frontend = urlsplit(settings.endpoint.origin)
+    place, own = place_of(host), place_of(frontend.hostname or "")
+    advice = ""
+    if place is Place.METADATA:
+        what = "where a cloud keeps its machines' credentials"
+    elif place is Place.NOWHERE:
+        what = "no single machine's address"
+    elif place is Place.LINK_LOCAL and host != frontend.hostname:
+        what = "a link-local address"
+    elif place is Place.LOOPBACK and own is not Place.LOOPBACK:
+        what = "this machine itself"
+        advice = " If all of it runs here, have localhost or 127.0.0.1 in the Create-file URL, too."
+    elif place is Place.PRIVATE and own is Place.PUBLIC:
+        what = "an address of a private network, and the Create-file URL has a public one"
+    else:
+        return
+    raise ConfigurationError(
+        f"{frontend.netloc} names {printable(host, 100)} as its upload host, which is {what}: nothing is sent there. "
+        f"Ask whoever runs this Workbench to have it name the upload server's own address.{advice}",
+        status=200,
+    )
 
 
 def _url_problem(url: str, settings: Settings) -> str | None:

@@ -53,8 +53,13 @@ class DigestingSource:
         """See :class:`Source`."""
         return bool(getattr(self._source, "was_replaced", False))
 
+    @property
+    def digested(self) -> int:
+        """Bytes, from the first on, that the digest has."""
+        return self._position
+
     def open_at(self, offset: int) -> Reader:
-        """See :meth:`Source.open_at`."""
+        """See :meth:`Source.open_at`. Reads first what the digest lacks, which may take long."""
         self._catch_up(offset)
         return _DigestingReader(self, self._source.open_at(offset), offset)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
+from enum import StrEnum
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_workbench.client.errors import ConfigurationError, printable
@@ -163,3 +165,84 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class Place(StrEnum):
+    """What a host's name or address alone says about where it is. Nothing is looked up: a name is a NAME."""
+
+    NAME = "name"
+    PUBLIC = "public"
+    PRIVATE = "private"
+    LOOPBACK = "loopback"
+    LINK_LOCAL = "link-local"
+    METADATA = "metadata"
+    NOWHERE = "nowhere"
+
+
+# where clouds tell a machine its credentials: AWS, Google, Azure, Alibaba, Oracle, Tencent
+_METADATA_NAMES = frozenset(
+    (
+        "metadata",
+        "metadata.google.internal",
+        "metadata.goog",
+        "metadata.azure.internal",
+        "metadata.tencentyun.com",
+        "instance-data",
+        "instance-data.ec2.internal",
+    )
+)
+_METADATA = frozenset(
+    ipaddress.ip_address(address)
+    for address in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "168.63.129.16",
+        "100.100.100.200",
+        "192.0.0.192",
+    )
+)
+_THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
+# where IPv6 carries an IPv4 address in its last four bytes
+_CARRIERS = tuple(map(ipaddress.ip_network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
+
+
+def place_of(host: str) -> Place:
+    """Where ``host`` is, by what is written there.
+
+    :param host: as ``urlsplit`` has it; one that :func:`is_host` takes
+    """
+    name = host.lower().rstrip(".")
+    address = _address(name)
+    if name in _METADATA_NAMES or address in _METADATA:
+        return Place.METADATA
+    if address is None:
+        return Place.LOOPBACK if name == "localhost" or name.endswith(".localhost") else Place.NAME
+    # 0.0.0.0 is this machine to whoever connects
+    if address.is_loopback or address.is_unspecified or address in _THIS_NETWORK:
+        return Place.LOOPBACK
+    if address.is_link_local:
+        return Place.LINK_LOCAL
+    if address.is_multicast or address.is_reserved:
+        return Place.NOWHERE
+    return Place.PUBLIC if address.is_global else Place.PRIVATE
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            # systems take 127.1, 2130706433 and 0x7f000001 for addresses, too
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.sixtofour:
+            return address.sixtofour
+        carries = int(address) > 1 and any(address in network for network in _CARRIERS)
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if carries else address
+    return address

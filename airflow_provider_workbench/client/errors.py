@@ -6,6 +6,7 @@ may succeed later with nobody changing anything. No error carries a URL, a token
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -49,6 +50,10 @@ class SizeError(WorkbenchError):
 
 class SourceError(WorkbenchError):
     """What should be uploaded cannot be read."""
+
+
+class SourceNotAllowedError(SourceError):
+    """It is in none of the places that the parameter ``allowed_roots`` names."""
 
 
 class SourceMissingError(SourceError):
@@ -335,3 +340,8 @@ def printable(text: str, limit: int = 300) -> str:
     """Somebody else's text, safe for a log line: unprintable characters escaped, cut to ``limit``."""
     cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def where_from(error: BaseException) -> str:
+    """An unexpected exception's type and traceback, without its own words: these may hold anything."""
+    return f"{type(error).__name__} in\n{''.join(traceback.format_tb(error.__traceback__))}"

@@ -47,6 +47,22 @@ def transport_error(error: BaseException, host: str, *, unconnected: bool, silen
     return ConnectionLostError(f"The connection to {host} was lost: {why}.")
 
 
+def unreadable_answer(host: str) -> ConnectionLostError:
+    """Our error for an answer that is not as HTTP has them, or whose head is larger than any server's."""
+    return ConnectionLostError(
+        f"The answer of {host} cannot be read: it is not HTTP, or its headers are too many, too long or contradictory. "
+        "Look at the proxies on the way, and whether the Create-file URL is a Workbench's."
+    )
+
+
+def slow_answer(host: str) -> ConnectionLostError:
+    """Our error for an answer that came, bit by bit or on and on, and did not end in time."""
+    return ConnectionLostError(
+        f"{host} began an answer and did not end it in time: it comes too slowly, or never ends. If the network is "
+        "that slow, set the extra stall_timeout higher."
+    )
+
+
 def unreadable_tls_file(settings: Settings) -> ConfigurationError:
     """Our error for a PEM file of the connection that cannot be read here."""
     paths = [path for path in (settings.ca_bundle, settings.client_cert, settings.client_key) if path]

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_workbench.client.unpicklable import Unpicklable
+
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Unpicklable):
     """An upload that a later try can go on with, or look for evidence with.
 
     :ivar upload_url: secret

@@ -29,6 +29,8 @@ def source_error(error: Exception, shown: str) -> SourceError:
     cause = error.__cause__
     if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and _is_network(cause):
         return source_error(cause, shown)
+    if isinstance(error, FileNotFoundError) and isinstance(cause, ValueError):
+        return SourceError(f"{shown} cannot be read: its address is no URL. Is it spelled right?")
     status, words = _status(error), _words(error)
     if _code(error) in _EXPIRED:
         return SourceReadError(f"{shown} cannot be read any more: {words}.")

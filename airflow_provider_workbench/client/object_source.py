@@ -16,8 +16,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, TypeVar, cast
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from urllib.parse import unquote
 
 from airflow_provider_workbench.client.errors import (
     SourceChangedError,
@@ -28,6 +28,10 @@ from airflow_provider_workbench.client.errors import (
 )
 from airflow_provider_workbench.client.object_failures import no_ranges, source_error
 from airflow_provider_workbench.client.sources import Reader
+from airflow_provider_workbench.client.unpicklable import Unpicklable
+
+if TYPE_CHECKING:
+    from airflow_provider_workbench.client.allowed_roots import AllowedRoots
 
 _T = TypeVar("_T")
 
@@ -64,7 +68,7 @@ _VERSIONS = ("generation", "etag", "versionid", "contentmd5", "md5hash", "digest
 _TIMES = ("lastmodified", "mtime", "updated", "modified", "modificationtime", "modify", "lastwritetime")
 
 
-class ObjectSource:
+class ObjectSource(Unpicklable):
     """An object that an fsspec file system reaches.
 
     :param fs: the file system
@@ -313,19 +317,26 @@ class _Extent(io.RawIOBase):
         return self._position
 
 
-def open_object(path: Any) -> ObjectSource:
+def open_object(path: Any, allowed: AllowedRoots | None = None) -> ObjectSource:
     """What a path of ``ObjectStoragePath`` or ``UPath`` leads to.
 
+    :param allowed: where it may be; None for anywhere
+    :raises SourceNotAllowedError: it is not there; nothing was asked of the storage
     :raises SourceError: it cannot be read, or its file system cannot be used
     """
-    conn_id = connection_of(path)
+    address, conn_id = str(path), connection_of(path)
+    shown = shown_address(address, conn_id)
+    if allowed is not None:
+        allowed.check_address(address, conn_id, shown)
     failure = None
     try:
         fs = path.fs
     except Exception as error:
-        failure = source_error(error, shown_address(str(path), conn_id))
+        failure = source_error(error, shown)
     if failure:
         raise failure
+    if allowed is not None:
+        allowed.check_reached(address, path.path, shown)
     return ObjectSource(fs, path.path, conn_id=conn_id)
 
 
@@ -414,8 +425,11 @@ def _address(fs: Any, path: str) -> str:
 
 
 def _name(address: str) -> str | None:
-    if _is_web(address.partition("://")[0]):
-        return unquote(urlsplit(address).path.rpartition("/")[2]) or None
+    scheme, _, rest = address.partition("://")
+    if _is_web(scheme):
+        # not urlsplit, which fails on what the file system may be asked for
+        path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")[2]
+        return unquote(path.rpartition("/")[2]) or None
     return address.rpartition("/")[2] or None
 
 

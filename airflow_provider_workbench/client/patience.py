@@ -19,6 +19,7 @@ class Patience:
         that restarts needs more than a moment
     :ivar lock: for another request to let go of the upload: a half-open connection can hold it for minutes (protocol
         section 2)
+    :ivar lock_unsaid: for the same, without a word in the log
     :ivar source: for the source to give bytes while a PATCH is open. Then the connection is cut, which keeps what was
         sent; a silent one loses it after 6 s (recorded)
     :ivar grace: for the Step to show the File after a lost answer, before the upload host is asked: on tusd 2 an early
@@ -30,6 +31,7 @@ class Patience:
     longest_pause: float = 30.0
     round_pause: float = 5.0
     lock: float = 180.0
+    lock_unsaid: float = 5.0
     source: float = 4.0
     grace: float = 5.0
     look: float = 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import logging
 import socket
 import ssl
@@ -28,10 +29,13 @@ from airflow_provider_workbench.client.answers import Answer
 from airflow_provider_workbench.client.environment import proxy_for, ssl_context
 from airflow_provider_workbench.client.errors import ConfigurationError, ConnectError, WorkbenchError
 from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.client.unpicklable import Unpicklable
 
 # each block costs a hand-over between threads: 512 KiB is twice as fast as 64 KiB (benchmarks/transfer.py)
 BLOCK_SIZE = 512 * 1024
 ANSWER_LIMIT = 256 * 1024
+# bytes of an answer that are read at once: http.client keeps each chunk by itself, and one can be of a single byte
+_PIECE = 64 * 1024
 
 
 class Body(Protocol):
@@ -42,7 +46,7 @@ class Body(Protocol):
     def read(self, size: int = -1, /) -> bytes | memoryview: ...
 
 
-class Session:
+class Session(Unpicklable):
     """Requests to the two hosts of one Workbench, over connections that are kept and used again.
 
     Redirects are never followed: the token must not travel, and a redirected PATCH would become a GET.
@@ -80,7 +84,8 @@ class Session:
         """Send one request and read its answer.
 
         :param url: may be a secret; no error shows more of it than the host
-        :param read_timeout: seconds of silence until the answer begins, and within it; ``stall_timeout`` if None
+        :param read_timeout: seconds of silence until the answer begins, and within it; ``stall_timeout`` if None. All
+            of the answer has to be there ``stall_timeout`` seconds later
         :param limit: bytes of the body to keep; the rest is not read
         :raises ConnectError: nothing was sent
         :raises TlsError: a certificate was not accepted; nothing was sent
@@ -91,7 +96,7 @@ class Session:
         proxy = proxy_for(url)
         response: requests.Response | None = None
         failure: WorkbenchError | None = None
-        content = b""
+        content = bytearray()
         complete = False
         unlogged = _UNLOGGED.set(True)
         try:
@@ -107,10 +112,10 @@ class Session:
                 stream=True,
             )
             # one read may end early without an error; the next one raises it
-            while len(content) <= limit and (more := response.raw.read(limit + 1, decode_content=False)):
+            while (left := limit + 1 - len(content)) > 0 and (more := _read(response, min(left, _PIECE))):
                 content += more
             complete = len(content) <= limit
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             failure = _translate(error, urlsplit(url).hostname or "the host")
         finally:
             _UNLOGGED.reset(unlogged)
@@ -122,7 +127,7 @@ class Session:
             raise failure
         assert response is not None
         lowered = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, lowered, content[:limit])
+        return Answer(response.status_code, lowered, bytes(memoryview(content)[:limit]), cut=len(content) > limit)
 
     def close(self) -> None:
         """Close every connection."""
@@ -238,7 +243,8 @@ class _Adapter(HTTPAdapter):
 def _pool_classes(
     stall_timeout: float, connections: set[ref[HTTPConnection]], tls: _Tls
 ) -> dict[str, type[HTTPConnectionPool]]:
-    """Pools whose connections stop sending after ``stall_timeout`` seconds without room for a byte.
+    """Pools whose connections stop sending after ``stall_timeout`` seconds without room for a byte, and stop reading
+    an answer that does not end.
 
     requests has no such limit: it sends under the connect timeout (protocol section 5, measured). The socket's
     own timeout is the seam; it is set once the headers are out, and urllib3 sets the read timeout after the body.
@@ -247,7 +253,28 @@ def _pool_classes(
     its speed, so a :class:`Body` has to give less where it leaves slowly.
     """
 
+    class Response(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+            super().__init__(sock, *args, **kwargs)
+            self.fp = io.BufferedReader(_Hurried(self.fp.detach(), sock, stall_timeout))
+
+        def begin(self) -> None:
+            super().begin()
+            # http.client passes by 100 only; what a 102 or 103 announces would answer the next request
+            while self.status < 200 and self.status != 101:
+                self.headers = None  # type: ignore[assignment]
+                super().begin()
+            # nobody asked to switch protocols
+            self.will_close |= self.status == 101
+            # nobody looks at them, and requests would parse them
+            for name in ("Set-Cookie", "Set-Cookie2"):
+                del self.headers[name]
+
     class Plain(HTTPConnection):
+        response_class = Response
+        # http.client prints heads of requests and answers wherever somebody has set its own class's
+        debuglevel = 0
+
         def send(self, data: Any) -> None:
             if self.sock is None:
                 self.connect()
@@ -262,6 +289,9 @@ def _pool_classes(
             self.sock.settimeout(stall_timeout)
 
     class Encrypted(HTTPSConnection):
+        response_class = Response
+        debuglevel = 0
+
         @property
         def ssl_context(self) -> ssl.SSLContext:
             """urllib3 asks for it when TCP is connected."""
@@ -299,6 +329,61 @@ def _pool_classes(
     return {"http": PlainPool, "https": EncryptedPool}
 
 
+class _TooSlowError(TimeoutError):
+    """An answer that came, but did not end in time."""
+
+
+class _Hurried(io.RawIOBase):
+    """An answer's bytes. Each may keep us waiting for the socket's time limit, and all of them ``grace`` s longer."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, grace: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._until = time.monotonic() + (sock.gettimeout() or 0.0) + grace
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise _TooSlowError
+        if left >= (self._sock.gettimeout() or 0.0):
+            return self._raw.readinto(buffer)
+        self._sock.settimeout(left)
+        try:
+            return self._raw.readinto(buffer)
+        except TimeoutError:
+            raise _TooSlowError from None
+
+    def readall(self) -> bytes:
+        """Refuse: a chunk that claims to have -1 bytes has http.client read to the end, which may never come."""
+        raise http.client.HTTPException
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _read(response: requests.Response, count: int) -> bytes:
+    try:
+        data: bytes = response.raw.read(count, decode_content=False)
+    except ValueError:
+        # http.client reads as many bytes as a chunk claims to have, even if that is below 0
+        data = b""
+    else:
+        return data
+    raise http.client.HTTPException
+
+
+def _is_unreadable(cause: BaseException) -> bool:
+    """True for an answer whose head, or chunks, are not as HTTP has them or larger than any server's."""
+    if isinstance(cause, urllib3.exceptions.InvalidHeader | urllib3.exceptions.DecodeError):
+        return True
+    known = (http.client.RemoteDisconnected, http.client.IncompleteRead)
+    return isinstance(cause, http.client.HTTPException) and not isinstance(cause, known)
+
+
 def _translate(error: BaseException, host: str) -> WorkbenchError:
     invalid = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, urllib3.exceptions.LocationValueError)
     if isinstance(error, invalid):
@@ -308,6 +393,10 @@ def _translate(error: BaseException, host: str) -> WorkbenchError:
     lost = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
     if isinstance(error, requests.exceptions.ProxyError) and not any(isinstance(cause, lost) for cause in causes):
         return ConnectError(f"The proxy on the way to {host} gave no connection: {failures.reason(error)}.")
+    if any(_is_unreadable(cause) for cause in causes):
+        return failures.unreadable_answer(host)
+    if any(isinstance(cause, _TooSlowError) for cause in causes):
+        return failures.slow_answer(host)
     unconnected = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
     silent = (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError)
     return failures.transport_error(

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_workbench.client.endpoint import Endpoint
 from airflow_provider_workbench.client.errors import ConfigurationError, printable
+from airflow_provider_workbench.client.unpicklable import Unpicklable
 
 CONNECT_TIMEOUT = 10.0
 STALL_TIMEOUT = 60.0
@@ -20,7 +21,7 @@ _MOST_SECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Unpicklable):
     """All that is needed to talk to one Step. ``repr()`` shows no secret.
 
     :ivar endpoint: the Step's address

@@ -5,24 +5,16 @@ Each knows its name and size, and is opened once.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
-import socket
-import stat
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
-from airflow_provider_workbench.client.errors import (
-    SourceChangedError,
-    SourceError,
-    SourceMissingError,
-    SourceReadError,
-    printable,
-)
+from airflow_provider_workbench.client.errors import SourceChangedError, SourceError, SourceReadError
+from airflow_provider_workbench.client.local_files import open_regular, shown_path
 
-# what a machine or a network drive gets over, unlike a missing permission
-_PASSING = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.EINTR)
+if TYPE_CHECKING:
+    from airflow_provider_workbench.client.allowed_roots import AllowedRoots
 
 
 class Reader(Protocol):
@@ -80,14 +72,17 @@ class PathSource:
     version that was opened.
 
     :param path: must be a regular file; a symbolic link is followed
+    :param allowed: where it may be; None for anywhere
     :raises SourceMissingError: there is nothing at the path on this machine
-    :raises SourceError: it is a directory, a device or a pipe, or may not be read
+    :raises SourceNotAllowedError: it is not where it may be
+    :raises SourceError: it is a directory, a device, a pipe or the system's own (``/proc``, ``/sys``), or may not be
+        read
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], allowed: AllowedRoots | None = None) -> None:
         self._path = os.fsdecode(path)
         self.name: str | None = os.path.basename(self._path)
-        self.stream = _open_regular(self._path)
+        self.stream = open_regular(self._path, allowed)
         self._before = os.fstat(self.stream.fileno())
         self.size = self._before.st_size
 
@@ -117,14 +112,17 @@ class PathSource:
         Replacing the path takes a link from the opened version, which moves its change time and no byte.
         """
         before = self._before
+        problem = None
         try:
             after = os.fstat(self.stream.fileno())
         except OSError as error:
-            raise SourceReadError(f"Cannot look at {printable(self._path)} any more: {error.strerror}.") from None
+            problem = error.strerror or type(error).__name__
+        if problem:
+            raise SourceReadError(f"Cannot look at {shown_path(self._path)} any more: {problem}.")
         same = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
         if not same or (after.st_ctime_ns != before.st_ctime_ns and after.st_nlink == before.st_nlink):
             raise SourceChangedError(
-                f"{printable(self._path)} changed while it was being sent ({before.st_size} bytes when it was opened, "
+                f"{shown_path(self._path)} changed while it was being sent ({before.st_size} bytes when it was opened, "
                 f"{after.st_size} now). Write to a temporary name, and rename it when it is complete."
             )
 
@@ -143,7 +141,7 @@ class _PathReader:
             # a copy, so that a late read cannot hit a file that was opened meanwhile
             self._descriptor = os.dup(descriptor)
         except OSError as error:
-            problem = error.strerror
+            problem = error.strerror or type(error).__name__
         if problem:
             raise SourceReadError(f"Reading the file failed: {problem}.")
 
@@ -191,11 +189,13 @@ class BytesSource:
         """Nothing to close."""
 
 
-def open_source(what: Any) -> Source:
+def open_source(what: Any, allowed: AllowedRoots | None = None) -> Source:
     """Open what should be uploaded.
 
     :param what: a path (text is one, whatever it looks like), an ``ObjectStoragePath`` or ``UPath``, bytes, or an
         opened source, which is returned as it is
+    :param allowed: where a path or an object may be; None for anywhere
+    :raises SourceNotAllowedError: it is not where it may be; nothing was read
     :raises SourceError: it cannot be read; nothing was sent
     """
     if isinstance(what, Source):
@@ -205,12 +205,12 @@ def open_source(what: Any) -> Source:
     # before PathLike, which older ones of object storage are, too
     if hasattr(type(what), "fs") and hasattr(type(what), "path"):
         if _is_local(what):
-            return PathSource(what.path)
+            return PathSource(what.path, allowed)
         from airflow_provider_workbench.client.object_source import open_object
 
-        return open_object(what)
+        return open_object(what, allowed)
     if isinstance(what, str | os.PathLike):
-        return PathSource(what)
+        return PathSource(what, allowed)
     if what is None:
         raise SourceError(
             "There is nothing to upload: filepath is None. Did the task that should give it return nothing, or was it "
@@ -221,29 +221,3 @@ def open_source(what: Any) -> Source:
 
 def _is_local(path: Any) -> bool:
     return getattr(path, "protocol", None) in ("", "file", "local")
-
-
-def _open_regular(path: str) -> BinaryIO:
-    shown = printable(path)
-    if not path or "\0" in path:
-        raise SourceError(f"The path {shown!r} names no file.")
-    try:
-        # a pipe without a writer would block the open; what was opened is what is checked
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise SourceMissingError(
-                f"There is no file {shown} on {socket.gethostname()}. Workers share no disk: if another task wrote it, "
-                "it may be on another machine; pass such files through object storage."
-            ) from None
-        kind_of = SourceReadError if error.errno in _PASSING else SourceError
-        raise kind_of(f"Cannot read {shown} on {socket.gethostname()}: {error.strerror}.") from None
-    except UnicodeError:
-        raise SourceError(f"The path {shown!r} names no file.") from None
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
-        raise SourceError(f"{shown} on {socket.gethostname()} is {kind}, and only a file can be uploaded.")
-    os.set_blocking(descriptor, True)
-    return os.fdopen(descriptor, "rb", buffering=0)

@@ -7,20 +7,17 @@ numbers of the Steps that are gone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_workbench.client.answers import json_object
 from airflow_provider_workbench.client.steps import Step, parse_step
 
 
 def change_of(text: str) -> dict[str, Any] | None:
     """What a message says has changed; None if it says nothing of the kind (then it can be ignored)."""
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(message, dict) or message.get("type") != "apply-delta":
+    message = json_object(text)
+    if message.get("type") != "apply-delta":
         return None
     data = message.get("data")
     return data if isinstance(data, dict) else None
@@ -37,6 +34,7 @@ class WorkflowSteps:
 
     def __init__(self) -> None:
         self._data: dict[str, dict[str, Any]] = {}
+        self._numbers: dict[str, str] = {}
         self._parsed: dict[str, tuple[dict[str, Any], Step]] = {}
 
     def replace(self, steps: Mapping[str, Any]) -> None:
@@ -44,25 +42,34 @@ class WorkflowSteps:
 
         :param steps: complete JSON by the Step's number, from a first message or a page
         """
-        self._data = {key: step for key, step in steps.items() if isinstance(step, dict)}
+        self._data = {}
+        self._numbers = {}
+        for key, step in steps.items():
+            if isinstance(step, dict):
+                self._put(key, step)
 
     def merge(self, change: Mapping[str, Any]) -> None:
         """Take a change of :func:`change_of`, as Workbench's own page does: what it does not name stays."""
         steps = change.get("updateSteps")
         for key, step in steps.items() if isinstance(steps, dict) else ():
             if isinstance(step, dict):
-                self._data[key] = {**self._data.get(key, {}), **step}
+                self._put(key, {**self._data.get(key, {}), **step})
         gone = change.get("clearStepIds")
         for key in gone if isinstance(gone, list) else ():
             self._data.pop(str(key), None)
+
+    def _put(self, key: str, step: dict[str, Any]) -> None:
+        self._data[key] = step
+        if isinstance(slug := step.get("slug"), str):
+            self._numbers[slug] = key
 
     def get(self, slug: str) -> Step | None:
         """The Step; None if the Workflow has no such. The same object as before if nothing in it has changed.
 
         :raises UnexpectedAnswerError: it is not a Step as Workbench sends it
         """
-        data = next((step for step in self._data.values() if step.get("slug") == slug), None)
-        if data is None:
+        data = self._data.get(self._numbers.get(slug, ""))
+        if data is None or data.get("slug") != slug:
             self._parsed.pop(slug, None)
             return None
         before, step = self._parsed.get(slug, (None, None))

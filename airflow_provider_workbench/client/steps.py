@@ -5,15 +5,15 @@ Protocol section 4; ``recorded/page_init_state.json`` and ``recorded/websocket_m
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.answers import Answer, json_value, strangeness
 from airflow_provider_workbench.client.backoff import retry_after_seconds
 from airflow_provider_workbench.client.endpoint import Endpoint
 from airflow_provider_workbench.client.errors import (
@@ -30,9 +30,15 @@ from airflow_provider_workbench.client.settings import Settings
 if TYPE_CHECKING:
     from airflow_provider_workbench.client.session import Session
 
-# recorded pages have 22 KB; a large workflow's has some megabytes
-PAGE_LIMIT = 64 * 1024 * 1024
+# bytes; recorded pages have 22 KB, a large workflow's may have some megabytes
+PAGE_LIMIT = 8 * 1024 * 1024
 _MARK = "window.initState = "
+
+# characters; Workbench's own uuids have 36, and names that come by the API at most 100
+_MOST_CHARACTERS = 1000
+# Workbench keeps 30 Files, and has a few words about a render
+_MOST_FILES = 1000
+_MOST_WORDS = 20
 
 # seconds, from and to: so much later an answer that would end a wait must have come again
 SECOND_LOOK = (10.0, 30.0)
@@ -167,7 +173,8 @@ def steps_of_page(answer: Answer, settings: Settings) -> dict[str, dict[str, Any
     steps = state.get("steps") if state else None
     if not isinstance(steps, dict):
         raise UnexpectedAnswerError(
-            f"{_host(settings.endpoint)} answered with a page that is no Workflow's. Look at the proxies on the way."
+            f"{_host(settings.endpoint)} answered with a page that is no Workflow's{strangeness(answer)}. Look at the "
+            "proxies on the way."
         )
     return {key: step for key, step in steps.items() if isinstance(step, dict)}
 
@@ -204,13 +211,13 @@ def missing_step(endpoint: Endpoint) -> StepGoneError:
 
 
 def init_state(html: str) -> dict[str, Any] | None:
-    """The JSON object that a Workflow's page carries; None if there is none."""
+    """The JSON object that a Workflow's page carries; None if there is none, or one larger than any Workflow's."""
     start = html.find(_MARK)
     if start < 0:
         return None
     try:
-        state, _ = json.JSONDecoder().raw_decode(html, start + len(_MARK))
-    except (ValueError, RecursionError):
+        state = json_value(html, start + len(_MARK))
+    except ValueError:
         return None
     return state if isinstance(state, dict) else None
 
@@ -226,24 +233,39 @@ def parse_step(data: Mapping[str, Any]) -> Step:
         selected = data["params"].get("file")
         return Step(
             slug=str(data["slug"]),
-            files=tuple(_file(item) for item in data["files"]),
+            files=_files(data["files"]),
             selected_uuid=selected if isinstance(selected, str) else None,
             rendered=rendered,
             output_status=str(data["output_status"]) if rendered else "busy",
-            output_errors=tuple(_words(item) for item in data["output_errors"] or ()) if rendered else (),
+            output_errors=_errors(data["output_errors"] or ()) if rendered else (),
             n_rows=_count(data["output_n_rows"] or 0) if rendered else 0,
             n_columns=len(data["output_columns"] or ()) if rendered else 0,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         problem = type(error).__name__
     raise UnexpectedAnswerError(f"The Step's data is not as Workbench sends it ({problem}).")
+
+
+def _files(items: Any) -> tuple[File, ...]:
+    # each message of a websocket has them parsed anew
+    if len(items) > _MOST_FILES:
+        raise ValueError
+    return tuple(_file(item) for item in items)
 
 
 def _file(data: Mapping[str, Any]) -> File:
     created_at = datetime.fromisoformat(data["createdAt"])
     if created_at.tzinfo is None:
         created_at = created_at.replace(tzinfo=UTC)
-    return File(str(data["uuid"]), str(data["name"]), _count(data["size"]), created_at)
+    return File(_short(data["uuid"]), _short(data["name"]), _count(data["size"]), created_at)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    # logs, XComs and their tables take it as it is
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError
+    return text
 
 
 def _count(value: Any) -> int:
@@ -252,6 +274,10 @@ def _count(value: Any) -> int:
     if not 0 <= number < 2**63:
         raise ValueError
     return number
+
+
+def _errors(items: Any) -> tuple[str, ...]:
+    return tuple(_words(item) for item in islice(items, _MOST_WORDS))
 
 
 def _words(item: Any) -> str:

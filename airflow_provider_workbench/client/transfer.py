@@ -6,6 +6,7 @@ PATCH into memory and takes any 2xx for success (protocol section 5). Only its p
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from tusclient.client import TusClient
 from tusclient.uploader import Uploader
 
-from airflow_provider_workbench.client.answers import Answer
+from airflow_provider_workbench.client.answers import Answer, strangeness
 from airflow_provider_workbench.client.errors import (
     ConnectError,
     OutcomeUnknownError,
@@ -90,6 +91,7 @@ class Transfer(Uploader):
         self._confirmed = 0
         self._fruitless = 0
         self._locked_since: float | None = None
+        self._lock_said: float | None = None
         self._ask_first = resuming
         # all bytes may be there since an earlier PATCH; None if only the server knows
         self._all_left: bool | None = None if resuming else False
@@ -190,15 +192,25 @@ class Transfer(Uploader):
     def _pause(self, reading: Reading) -> None:
         seconds = self._backoff.pause(reading.retry_after)
         if seconds is None:
-            raise self._interrupted(f" No progress within {self._backoff.budget:.0f} s (retry_budget).")
+            budget = self._backoff.budget
+            if (reading.retry_after or 0) > budget:
+                raise self._interrupted(f" It asks to wait longer than {budget:.0f} s (retry_budget).")
+            raise self._interrupted(f" No progress within {budget:.0f} s (retry_budget).")
         self._job.control.sleep(seconds)
 
     def _wait_for_lock(self) -> None:
         now = time.monotonic()
         self._locked_since = self._locked_since or now
         waited = now - self._locked_since
-        if waited > max(self._job.patience.lock, self._backoff.budget):
+        most = max(self._job.patience.lock, self._backoff.budget)
+        if waited > most:
             raise self._interrupted(f" The upload has been locked for {waited:.0f} s, perhaps by a broken connection.")
+        if waited > self._job.patience.lock_unsaid and self._lock_said != self._locked_since:
+            self._lock_said = self._locked_since
+            self._log(
+                "Another request holds the upload, perhaps one whose connection broke: waiting until the server lets "
+                f"go of it, {most:.0f} s at most."
+            )
         # a cut connection lets go after 60 to 550 ms (recorded), a half-open one after minutes
         self._job.control.sleep(min(5.0, 0.05 + waited / 4))
 
@@ -215,7 +227,7 @@ class Transfer(Uploader):
         said = ""
         try:
             answer = self._job.session.request("HEAD", self._upload_url, headers=self.get_headers())
-            said = f"{self._host} answered {answer.status} when asked for the offset."
+            said = f"{self._host} answered {_status(answer, (200, 204))} when asked for the offset."
         except TlsError:
             raise
         except TransportError as error:
@@ -258,12 +270,18 @@ class Transfer(Uploader):
         :raises SourceError: the source changed or cannot be read; the connection is cut
         """
         length = self.get_request_length()
-        self._source.check_unchanged()
+        self._look_at_source()
+        catches_up = self._digested() < self.offset
+        if catches_up:
+            self._log(f"Reading the first {human_bytes(self.offset)} again, for the SHA-256.")
         blocks = ReadAhead(self._source.open_at, self.offset, length)
         try:
             body = _Body(self, blocks, length)
             # no connection waits for the first block of a slow source
             body.prepare(self._backoff.budget)
+            if catches_up:
+                # nobody but us was slow
+                self._backoff.moved()
             self.last_answer = self._patch(body)
         finally:
             blocks.close()
@@ -282,11 +300,32 @@ class Transfer(Uploader):
         if reading.meaning in (Meaning.PROGRESS, Meaning.ACCEPTED):
             self.offset += length
         elif answer is not None:
-            self.said = f"{self._host} answered {answer.status} to the upload{self._words(answer)}."
+            self.said = f"{self._host} answered {_status(answer, (204,))} to the upload{self._words(answer)}."
         return reading
+
+    def _look_at_source(self) -> None:
+        """See that it is unchanged. A storage that is away for a moment is no reason to give up."""
+        while True:
+            try:
+                self._source.check_unchanged()
+            except SourceReadError as error:
+                failure = error
+            else:
+                return
+            pause = self._backoff.pause()
+            if pause is None:
+                raise failure
+            self._log(f"{failure} Looking again in {pause:.1f} s.")
+            self._job.control.sleep(pause)
+
+    def _digested(self) -> int:
+        """Bytes that a source with a digest has read for it; all, where there is none."""
+        return int(getattr(self._source, "digested", self._size))
 
     def _words(self, answer: Answer) -> str:
         """The TUS server's own words. A proxy's page is not quoted: it may echo the request."""
+        if odd := strangeness(answer):
+            return odd
         text = answer.text.strip()
         identity = self._upload_url.rpartition("/")[2].partition("+")[0]
         secrets = (identity, *forms_of_upload_url(self._upload_url), *forms_of_settings(self._job.settings))
@@ -312,8 +351,8 @@ class Transfer(Uploader):
                 body=body,
                 read_timeout=self._job.settings.finish_timeout if last else None,
             )
-        except SourceStalledError:
-            self.said = "The file gave no bytes for a while, so the connection was cut."
+        except SourceStalledError as stall:
+            self.said = str(stall) or "The file gave no bytes for a while, so the connection was cut."
         except TlsError:
             raise
         except TransportError as error:
@@ -335,6 +374,13 @@ class Transfer(Uploader):
         terminate_upload(self._job.settings, self._upload_url, within=3.0)
 
 
+def _status(answer: Answer, wanted: tuple[int, ...]) -> str:
+    """The status of an answer that is of no use, and why."""
+    if answer.status in wanted:
+        return f"{answer.status} without a right Upload-Offset"
+    return f"{answer.status} (a redirect, which is not followed)" if 300 <= answer.status < 400 else str(answer.status)
+
+
 class _Body:
     """The bytes of one PATCH, as requests wants them."""
 
@@ -353,15 +399,15 @@ class _Body:
     def prepare(self, timeout: float) -> None:
         """Wait for the first block.
 
-        :param timeout: seconds
-        :raises SourceReadError: there is none in that time
+        :param timeout: seconds in which bytes must come, also such as are only read for a digest
+        :raises SourceReadError: none came
         """
-        stalled = False
-        try:
-            self._block = self._next_block(timeout)
-        except SourceStalledError:
-            stalled = True
-        if stalled:
+        digested = -1
+        while not self._block and (now := self._transfer._digested()) > digested:
+            digested = now
+            with contextlib.suppress(SourceStalledError):
+                self._block = self._next_block(timeout)
+        if not self._block:
             raise SourceReadError(f"The file gave no bytes for {timeout:.0f} s.")
 
     def read(self, size: int = -1, /) -> memoryview:
@@ -382,13 +428,23 @@ class _Body:
         end = transfer.offset + self._length
         if not left and end == transfer._size:
             # Workbench takes the File when its last byte arrives: this is the last moment to hold it back
-            transfer._source.check_unchanged()
+            self._check_unchanged()
         transfer._totals.bytes_sent += len(piece)
         transfer._job.listener.progress(end - left, transfer._size)
         # only now: a piece that is held back never leaves
         self.unsent = left
         self._given = time.monotonic()
         return piece
+
+    def _check_unchanged(self) -> None:
+        """Without patience, since the server waits."""
+        said = ""
+        try:
+            self._transfer._source.check_unchanged()
+        except SourceReadError as error:
+            said = str(error)
+        if said:
+            raise SourceStalledError(f"{said} The connection was cut before the last bytes.")
 
     def _next_block(self, timeout: float) -> memoryview:
         block = self._blocks.next_block(timeout, self._transfer._job.control.check)

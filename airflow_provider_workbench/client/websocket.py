@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from airflow_provider_workbench.client.answers import MOST_VALUES, values_in
 from airflow_provider_workbench.client.async_session import AsyncSession
 from airflow_provider_workbench.client.errors import ConnectionLostError, UnexpectedAnswerError
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.step_messages import change_of, is_complete
+from airflow_provider_workbench.client.steps import PAGE_LIMIT
 
 # the server pings every 20 s (protocol section 4)
 SILENCE_LIMIT = 60.0
@@ -19,8 +23,18 @@ SILENCE_LIMIT = 60.0
 # the complete state comes at once (protocol section 4), so this is for what pretends to be a Workbench
 FIRST_MESSAGE_LIMIT = 20.0
 
-# bytes; parsing so many takes some 0.1 s, in which no other trigger of the process moves
-MESSAGE_LIMIT = 16 * 1024 * 1024
+# bytes, as of a page, which says the same; parsing so many takes some 0.1 s, in which no other trigger of the process
+# moves
+MESSAGE_LIMIT = PAGE_LIMIT
+
+# bytes and JSON values that one socket may say in all, each message counted with some overhead: a watcher merges them,
+# and reads on between other triggers. A Workflow in use says some KB now and then, and sockets are renewed anyway
+FLOOD = 2 * MESSAGE_LIMIT
+FLOOD_VALUES = 2 * MOST_VALUES
+_OVERHEAD = 256
+
+# seconds for the server to take a pong
+PONG_LIMIT = 10.0
 
 
 class WorkflowSocket:
@@ -33,7 +47,10 @@ class WorkflowSocket:
         self._host = urlsplit(settings.endpoint.origin).hostname or "the host"
         self._session = AsyncSession(settings)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._raw: socket.socket | None = None
         self._heard = 0.0
+        self._bytes = 0
+        self._values = 0
 
     async def open(self, within: float | None = None) -> dict[str, Any]:
         """Connect. Returns every Step's complete JSON by its number.
@@ -54,6 +71,7 @@ class WorkflowSocket:
     async def _open(self) -> dict[str, Any]:
         await self._session.__aenter__()
         self._socket = await self._session.open_websocket(MESSAGE_LIMIT)
+        self._raw = self._socket.get_extra_info("socket")
         loop = asyncio.get_running_loop()
         self._heard = loop.time()
         until = self._heard + FIRST_MESSAGE_LIMIT
@@ -70,7 +88,8 @@ class WorkflowSocket:
         Messages that Workbench does not send are skipped.
 
         :raises ConnectionLostError: the socket was closed, or is so silent that it must be dead
-        :raises UnexpectedAnswerError: it broke the websocket protocol, or a message is larger than any of Workbench's
+        :raises UnexpectedAnswerError: it broke the websocket protocol, or a message, or all of them together, are more
+            than any of Workbench's
         """
         assert self._socket is not None, "open it first"
         loop = asyncio.get_running_loop()
@@ -83,6 +102,9 @@ class WorkflowSocket:
             except TimeoutError:
                 continue
             self._heard = loop.time()
+            self._count(message.data)
+            # what is there already is received without a pause, and others share this event loop
+            await asyncio.sleep(0)
             if message.type is aiohttp.WSMsgType.TEXT:
                 if change := change_of(message.data):
                     return change
@@ -94,19 +116,35 @@ class WorkflowSocket:
                 raise ConnectionLostError(f"The websocket of {self._host} was closed.")
         return None
 
+    def _count(self, data: Any) -> None:
+        if isinstance(data, str | bytes):
+            self._bytes += len(data)
+        self._bytes += _OVERHEAD
+        self._values += values_in(data) if isinstance(data, str) else 0
+        if self._bytes > FLOOD or self._values > FLOOD_VALUES:
+            raise UnexpectedAnswerError(f"The websocket of {self._host} says more than any Workbench's.")
+
     async def close(self) -> None:
         """Close it, without waiting for the server."""
         try:
             if self._socket is not None:
-                await self._socket.close()
+                # aiohttp would wait for the server's word, for as long as it says anything else
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0):
+                        await self._socket.close()
         finally:
+            if self._raw is not None:
+                # what the server does not take would keep the connection
+                with contextlib.suppress(OSError):
+                    self._raw.shutdown(socket.SHUT_RDWR)
             await self._session.__aexit__(None, None, None)
 
     async def _pong(self, data: bytes) -> None:
         assert self._socket is not None
         # sent by hand: what answers pings of itself keeps them from us, and they are the sign of life
         try:
-            await self._socket.pong(data)
+            async with asyncio.timeout(PONG_LIMIT):
+                await self._socket.pong(data)
         except (aiohttp.ClientError, OSError):
             lost = True
         else:

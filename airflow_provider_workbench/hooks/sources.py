@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_workbench.client.errors import ConfigurationError, SourceError, printable
+from airflow_provider_workbench.client.errors import ConfigurationError, SourceError, SourceNotAllowedError, printable
 
 if TYPE_CHECKING:
+    from airflow_provider_workbench.client.allowed_roots import AllowedRoots
     from airflow_provider_workbench.client.sources import Source
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -29,7 +31,7 @@ _PACKAGES = {
 }
 
 
-def open_any(what: Any, source_conn_id: str | None = None) -> Source:
+def open_any(what: Any, source_conn_id: str | None = None, allowed_roots: Any = None) -> Source:
     """Open what should be uploaded.
 
     Text with a scheme is an address. ``s3://conn_id@bucket/key`` is read by Airflow's file system for the scheme; a
@@ -38,19 +40,31 @@ def open_any(what: Any, source_conn_id: str | None = None) -> Source:
     :param what: a path on this machine, such an address, an ``ObjectStoragePath`` or ``UPath``, bytes, or an opened
         source
     :param source_conn_id: the connection for an address, or an ``ObjectStoragePath``, that names none
+    :param allowed_roots: where a path or an address may lead (see
+        :meth:`~airflow_provider_workbench.client.allowed_roots.AllowedRoots.parse`); None for anywhere
     :raises ConfigurationError: nothing reads such an address, or its connection does not exist
+    :raises SourceNotAllowedError: it is in none of ``allowed_roots``; nothing was read
     :raises SourceError: it cannot be read; nothing was sent
     """
     from airflow_provider_workbench.client.sources import open_source
 
+    allowed = _parsed(allowed_roots, source_conn_id)
     if isinstance(what, str) and (address := _ADDRESS.fullmatch(what)):
         scheme, rest = address[1].lower(), address[2]
         if scheme in _LOCAL:
-            return open_source(_local_path(rest))
-        return _open_address(scheme, rest, source_conn_id)
+            return open_source(_local_path(rest), allowed)
+        return _open_address(scheme, rest, source_conn_id, allowed)
     if source_conn_id and _names_no_connection(what):
         what = type(what)(str(what), conn_id=source_conn_id)
-    return _open_path(what)
+    return _open_path(what, allowed)
+
+
+def _parsed(allowed_roots: Any, source_conn_id: str | None) -> AllowedRoots | None:
+    if allowed_roots is None:
+        return None
+    from airflow_provider_workbench.client.allowed_roots import AllowedRoots
+
+    return AllowedRoots.parse(allowed_roots, source_conn_id)
 
 
 def _local_path(rest: str) -> str:
@@ -59,7 +73,7 @@ def _local_path(rest: str) -> str:
     return f"{slash}{path}" if slash and (host in ("", "localhost") or host.endswith("@")) else rest
 
 
-def _open_address(scheme: str, rest: str, source_conn_id: str | None) -> Source:
+def _open_address(scheme: str, rest: str, source_conn_id: str | None, allowed: AllowedRoots | None) -> Source:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_workbench.client.object_source import holds_credentials, shown_address
@@ -68,8 +82,11 @@ def _open_address(scheme: str, rest: str, source_conn_id: str | None) -> Source:
     shown = shown_address(address)
     host, slash, key = rest.partition("/")
     user, _, bucket = host.rpartition("@")
-    _check_place(scheme, host)
     reads = _airflow_reads(scheme)
+    if allowed is not None:
+        by_connection = reads or scheme in _PACKAGES
+        allowed.check_address(address, (user or source_conn_id) if by_connection else None, shown)
+    _check_place(scheme, host)
     if (reads or scheme in _PACKAGES) and holds_credentials(address):
         raise ConfigurationError(
             f"The address {shown} has a user and a password in it. Put them into an Airflow connection, and name it: "
@@ -82,8 +99,14 @@ def _open_address(scheme: str, rest: str, source_conn_id: str | None) -> Source:
             raise ConfigurationError(
                 f"No installed provider reads {scheme}:// with an Airflow connection: leave out source_conn_id."
             )
-        return _open_with_fsspec(scheme, address, shown)
-    return _open_path(ObjectStoragePath(f"{scheme}://{bucket}{slash}{key}", conn_id=user or source_conn_id))
+        return _open_with_fsspec(scheme, address, shown, allowed)
+    path = None
+    # what it takes for no URL
+    with contextlib.suppress(ValueError):
+        path = ObjectStoragePath(f"{scheme}://{bucket}{slash}{key}", conn_id=user or source_conn_id)
+    if path is None:
+        raise SourceError(f"{shown} cannot be read: it is no address of an object. Is it spelled right?")
+    return _open_path(path, allowed)
 
 
 def _check_place(scheme: str, place: str) -> None:
@@ -99,7 +122,7 @@ def _check_place(scheme: str, place: str) -> None:
         )
 
 
-def _open_with_fsspec(scheme: str, address: str, shown: str) -> Source:
+def _open_with_fsspec(scheme: str, address: str, shown: str, allowed: AllowedRoots | None) -> Source:
     from airflow.providers.common.compat.sdk import mask_secret
     from fsspec.core import url_to_fs
 
@@ -121,21 +144,29 @@ def _open_with_fsspec(scheme: str, address: str, shown: str) -> Source:
         problem = source_error(error, shown)
     if problem:
         raise problem
+    if allowed is not None:
+        allowed.check_reached(address, path, shown)
     return ObjectSource(fs, path)
 
 
-def _open_path(what: Any) -> Source:
+def _open_path(what: Any, allowed: AllowedRoots | None) -> Source:
     """
     :raises ConfigurationError: its package, or its connection, is missing
     """
-    from airflow_provider_workbench.client.object_source import connection_of
+    from airflow_provider_workbench.client.object_source import connection_of, shown_address
     from airflow_provider_workbench.client.sources import open_source
 
     if hasattr(type(what), "fs"):
+        if allowed is not None and what.protocol not in ("", *_LOCAL):
+            # before its file system is made, which may ask the storage for a login
+            address, conn_id = str(what), connection_of(what)
+            allowed.check_address(address, conn_id, shown_address(address, conn_id))
         _check_file_system(what)
     failure = None
     try:
-        return open_source(what)
+        return open_source(what, allowed)
+    except SourceNotAllowedError:
+        raise
     except SourceError as error:
         failure = error
     conn_id = connection_of(what)

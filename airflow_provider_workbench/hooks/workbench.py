@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_workbench.client.listener import Kept
     from airflow_provider_workbench.client.patience import Control
+    from airflow_provider_workbench.client.sources import Source
     from airflow_provider_workbench.client.steps import Step
     from airflow_provider_workbench.client.upload import UploadResult
     from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
@@ -65,6 +66,10 @@ class WorkbenchHook(BaseHook):
         self._has_warned = False
         self._control: Control | None = None
         self._unsettled: Kept | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # without secrets: whoever unpickles or copies it looks the connection up
+        return {**vars(self), "_settings": None, "_control": None, "_unsettled": None}
 
     @staticmethod
     def get_connection_form_widgets() -> dict[str, Any]:
@@ -124,6 +129,7 @@ class WorkbenchHook(BaseHook):
         filename: str | None = None,
         *,
         source_conn_id: str | None = None,
+        allowed_roots: Any = None,
         chunk_size: int | None = None,
         sha256: bool = False,
         read_step: bool = False,
@@ -140,6 +146,9 @@ class WorkbenchHook(BaseHook):
             ``ObjectStoragePath`` or ``UPath``; bytes; or an opened source
         :param filename: the File's name in Workbench; the path's last part if None, required for bytes
         :param source_conn_id: the Airflow connection for an address or an ``ObjectStoragePath`` that names none itself
+        :param allowed_roots: folders and addresses (``"s3://bucket/prefix"``, ``"s3://conn_id@bucket/prefix"``), one or
+            a list of them, under which ``filepath`` must be if it is a path or an address; None for anywhere. Symbolic
+            links are followed first. A root that names no connection allows that of ``source_conn_id`` only
         :param chunk_size: bytes per PATCH; None takes the connection's, which is one PATCH for all by default
         :param sha256: compute the SHA-256 of what is sent, while it is read; after a resume of an earlier try's upload,
             what that try sent is read again for it
@@ -152,27 +161,36 @@ class WorkbenchHook(BaseHook):
         :raises WorkbenchError: a retry can help
         """
         options = {"chunk_size": chunk_size, "sha256": sha256, "read_step_after": read_step, "known": known}
-        return translated(lambda: self._upload(filepath, filename, source_conn_id, progress, kept_uploads, options))
+
+        def run() -> UploadResult:
+            from airflow_provider_workbench.client.patience import Control
+            from airflow_provider_workbench.hooks.sources import open_any
+
+            self._control = Control()
+            self._unsettled = None
+            settings = self.get_settings()
+            source = open_any(filepath, source_conn_id, allowed_roots)
+            try:
+                return self._upload(settings, source, filename, progress, kept_uploads, options)
+            finally:
+                # the upload closes it, too, if it is made
+                source.close()
+
+        return translated(run)
 
     def _upload(
         self,
-        filepath: Any,
+        settings: Settings,
+        source: Source,
         filename: str | None,
-        source_conn_id: str | None,
         progress: Callable[[int, int], None] | None,
         kept_uploads: KeptUploads | None,
         options: dict[str, Any],
     ) -> UploadResult:
         from airflow_provider_workbench.client.listener import Listener
-        from airflow_provider_workbench.client.patience import Control
         from airflow_provider_workbench.client.progress import ProgressLines, human_bytes, human_seconds
         from airflow_provider_workbench.client.upload import upload_file
-        from airflow_provider_workbench.hooks.sources import open_any
 
-        self._control = Control()
-        self._unsettled = None
-        settings = self.get_settings()
-        source = open_any(filepath, source_conn_id)
         name = filename if filename is not None else source.name or ""
         lines = ProgressLines(self.log.info, printable(str(name), 120))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_workbench.assets.workbench import openlineage_name, uri_of
 from airflow_provider_workbench.client.endpoint import Endpoint
+from airflow_provider_workbench.client.local_files import may_be_address
 from airflow_provider_workbench.client.object_source import is_azure_account, without_secrets
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<place>[^/]*)(?P<path>.*)", re.DOTALL)
@@ -36,11 +37,12 @@ def source_name(source: Any) -> dict[str, str] | None:
     if not text:
         return None
     match = _URL.fullmatch(text)
-    if match is None and ":/" in text:
-        # a misspelled address, most likely, which nothing reads: who knows what is in it
-        return None
     if match is None or match["scheme"].lower() in ("file", "local"):
-        return {"namespace": f"file://{socket.gethostname()}", "name": os.path.abspath(_local_path(text, match))}
+        path = _local_path(text, match)
+        if may_be_address(path):
+            # a misspelled one, most likely, which nothing reads: who knows what is in it
+            return None
+        return {"namespace": f"file://{socket.gethostname()}", "name": os.path.abspath(path)}
     return _object_name(text, match["place"].rpartition("@")[0])
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # XCom with the upload's result while the task waits: people see it, and defer's own arguments are lost in dag.test()
 _XCOM_KEY = "upload"
+# in it, what OpenLineage calls the source, without credentials: whoever ends the task may be on another machine
+_SOURCE = "source"
 
 
 class WorkbenchUploadOperator(BaseOperator):
@@ -47,6 +49,10 @@ class WorkbenchUploadOperator(BaseOperator):
     :param workbench_conn_id: a connection of type ``workbench`` (templated)
     :param source_conn_id: the connection that reads ``filepath`` where that is text with a scheme and names none
         itself, as ``s3://conn_id@bucket/key`` does (templated)
+    :param allowed_roots: folders and addresses such as ``"s3://bucket/prefix"``, one or a list of them, under which
+        ``filepath`` must be, after symbolic links: of any other, nothing is read. None for anywhere. A root without a
+        connection allows that of ``source_conn_id`` only; ``"s3://conn_id@bucket/prefix"`` names one, as it should
+        where ``source_conn_id`` is a template. Not templated
     :param chunk_size: bytes per PATCH, where a proxy on the way limits them; None takes the connection's, and that is
         one PATCH for all by default
     :param sha256: compute the file's SHA-256 while it is sent; the result has it, in hex
@@ -82,6 +88,7 @@ class WorkbenchUploadOperator(BaseOperator):
         filename: str | None = None,
         workbench_conn_id: str = "workbench_default",
         source_conn_id: str | None = None,
+        allowed_roots: str | PathLike[str] | Sequence[str | PathLike[str]] | None = None,
         chunk_size: int | None = None,
         sha256: bool = False,
         wait_until: str | None = None,
@@ -98,6 +105,7 @@ class WorkbenchUploadOperator(BaseOperator):
         self.filename = filename
         self.workbench_conn_id = workbench_conn_id
         self.source_conn_id = source_conn_id
+        self.allowed_roots = allowed_roots
         self.chunk_size = chunk_size
         self.sha256 = sha256
         self.wait_until = wait_until
@@ -194,7 +202,7 @@ class WorkbenchUploadOperator(BaseOperator):
         if verdict is None or verdict.state == "waiting":
             deadline = wait_deadline(timeout, self, context)
             if ti is not None:
-                ti.xcom_push(key=_XCOM_KEY, value=upload)
+                ti.xcom_push(key=_XCOM_KEY, value={**upload, _SOURCE: self._source})
             if self.deferrable:
                 self._defer(waiting, deadline)
             verdict = waiting.poll(deadline, poke_interval, lambda: self._killed)
@@ -211,7 +219,8 @@ class WorkbenchUploadOperator(BaseOperator):
         outlets = self._outlets(context, settings)
         kept = self._kept(settings, context)
         ti = context["ti"]
-        upload = ti.xcom_pull(task_ids=self.task_id, key=_XCOM_KEY, map_indexes=ti.map_index)
+        upload = dict(ti.xcom_pull(task_ids=self.task_id, key=_XCOM_KEY, map_indexes=ti.map_index))
+        self._source = upload.pop(_SOURCE, None)
         self._delivered = upload
         waiting = Waiting.of_upload(settings, upload, self._rules(), self.log)
         verdict = waiting.verdict_of(event)
@@ -253,6 +262,7 @@ class WorkbenchUploadOperator(BaseOperator):
                 content,
                 self.filename,
                 source_conn_id=self.source_conn_id,
+                allowed_roots=self.allowed_roots,
                 chunk_size=self.chunk_size,
                 sha256=self.sha256,
                 read_step=read_step,

@@ -119,7 +119,7 @@ class WorkbenchFileEventTrigger(_EventTrigger):
                 left = max(0.0, next_event - time.monotonic()) if pending else None
                 if left == 0:
                     file = pending[0]
-                    self.log.info("%s: new File %r, uuid %s", self._label, file.name, file.uuid)
+                    self.log.info("%s: new File %r, uuid %r", self._label, file.name, file.uuid)
                     yield TriggerEvent(payload(file))
                     next_event = time.monotonic() + _BETWEEN_EVENTS
                     if self._stores:
@@ -152,7 +152,7 @@ class WorkbenchFileEventTrigger(_EventTrigger):
         """Note new Files, and overcome whatever comes between."""
         from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-        from airflow_provider_workbench.client.errors import WorkbenchError
+        from airflow_provider_workbench.client.errors import WorkbenchError, where_from
 
         while True:
             try:
@@ -161,9 +161,7 @@ class WorkbenchFileEventTrigger(_EventTrigger):
             except (WorkbenchError, AirflowNotFoundException) as error:
                 trouble = str(error)
             except Exception as error:
-                # with the traceback: nothing is known of it
-                self.log.exception("Watching the Step failed")
-                trouble = f"{type(error).__name__} (see above)."
+                trouble = where_from(error)
             self.log.error(
                 "%s: new Files start no DAG at present. %s Trying again in %.0f s.", self._label, trouble, self._pause
             )

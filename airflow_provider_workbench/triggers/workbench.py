@@ -64,17 +64,16 @@ class WorkbenchFileTrigger(BaseTrigger):
         yield TriggerEvent(await self._event())
 
     async def _event(self) -> dict[str, Any]:
-        from airflow_provider_workbench.client.errors import WaitingFailedError, WorkbenchError
+        from airflow_provider_workbench.client.errors import WaitingFailedError, WorkbenchError, where_from
 
         try:
             return await self._wait()
         except WorkbenchError as error:
             return {"state": "error", **error.as_dict()}
         except Exception as error:
-            self.log.exception("Waiting for a File failed")
-            # its text may hold anything, and events are kept as plain text
-            failed = WaitingFailedError(f"Waiting for the File failed: {type(error).__name__} (see the log).")
-            return {"state": "error", **failed.as_dict()}
+            kind, trouble = type(error).__name__, where_from(error)
+        self.log.error("Waiting for a File failed: %s", trouble)
+        return {"state": "error", **WaitingFailedError(f"Waiting for the File failed: {kind} (see the log).").as_dict()}
 
     async def _wait(self) -> dict[str, Any]:
         from airflow_provider_workbench.client.errors import WorkbenchError

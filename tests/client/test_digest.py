@@ -19,6 +19,7 @@ from uploads import DEFAULT, QUICK, SECRET, Call, Told, Workbench, cut, failing,
 from airflow_provider_workbench.client import errors
 from airflow_provider_workbench.client.digest import DigestingSource
 from airflow_provider_workbench.client.listener import Kept
+from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.sources import BytesSource, PathSource, Source
 from airflow_provider_workbench.sandbox import Sandbox
@@ -240,6 +241,66 @@ def test_resume_of_an_earlier_try_reads_again_what_that_one_sent() -> None:
         result, inner = uploaded(server, kept=kept)
         assert (result.resumed_from, result.bytes_sent) == (2_000_000, 1_000_000)
         assert inner.read == len(CONTENT)
+
+
+class Dripping(Counting):
+    """Gives slowly what an earlier try has sent."""
+
+    def pause(self) -> float:
+        """Seconds before the next read of it."""
+        return 0.1
+
+    def open_at(self, offset: int) -> Any:
+        reader = super().open_at(offset)
+        if offset:
+            return reader
+        plain = reader.read
+
+        def read(size: int) -> bytes:
+            threading.Event().wait(self.pause())
+            return plain(min(size, 100_000))
+
+        reader.read = read
+        return reader
+
+
+def resumed(server: Workbench, source: Counting, told: Told) -> Any:
+    return upload(server.settings, source, told, filename="a.csv", sha256=True, kept=unfinished(server, 2_000_000))
+
+
+def test_reading_again_what_an_earlier_try_sent_may_take_longer_than_the_budget() -> None:
+    told = Told()
+    with Workbench(retry_budget=1) as server:
+        result = resumed(server, Dripping(), told)
+        assert (result.resumed_from, result.sha256) == (2_000_000, SHA256)
+        assert server.files[-1][3] == CONTENT
+    assert "Reading the first 1.9 MiB again, for the SHA-256." in told.log
+
+
+def test_and_takes_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    request, failures = Session.request, [errors.ConnectError("No way there."), errors.ConnectError("No way there.")]
+
+    def unreachable_twice(self: Session, method: str, *args: Any, **options: Any) -> Any:
+        if method == "PATCH" and failures:
+            raise failures.pop()
+        return request(self, method, *args, **options)
+
+    monkeypatch.setattr(Session, "request", unreachable_twice)
+    with Workbench(retry_budget=1) as server:
+        assert resumed(server, Dripping(), Told()).sha256 == SHA256
+    assert not failures
+
+
+def test_reading_again_that_stops_is_an_error() -> None:
+    class Stuck(Dripping):
+        def pause(self) -> float:
+            return 5 if self.read else 0
+
+    with Workbench(retry_budget=0.5) as server:
+        options = {"filename": "a.csv", "sha256": True, "kept": unfinished(server, 2_000_000)}
+        error = failing(errors.SourceReadError, server.settings, Stuck(), **options)
+        assert "gave no bytes for" in str(error)
+        assert server.count("PATCH") == 0
 
 
 def finished(server: Workbench, what: Any) -> Kept:

@@ -286,6 +286,19 @@ def test_upload_survives_a_cut_of_the_storage(wb: Sandbox, storage: Storage, key
 
 
 @pytest.mark.usefixtures("impatient")
+def test_upload_survives_a_storage_that_is_away_before_a_patch(wb: Sandbox, storage: Storage, key: str) -> None:
+    with Gate(storage.port) as gate:
+        source = ObjectSource(hasty(storage, gate.url), f"lake/{key}")
+        opener = threading.Timer(0, lambda: wait_and_open(gate))
+        opener.start()
+        upload(settings_of(wb), source, told := Told(then=gate.shut))
+        opener.join()
+    assert "Looking again in" in told.log
+    (file,) = wb.step.files
+    assert wb.step.content(file.uuid) == CONTENT
+
+
+@pytest.mark.usefixtures("impatient")
 def test_storage_that_stays_away_is_a_read_error(storage: Storage, key: str) -> None:
     with Gate(storage.port) as gate:
         source = ObjectSource(hasty(storage, gate.url), f"lake/{key}", conn_id="my_lake")

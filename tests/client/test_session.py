@@ -677,6 +677,19 @@ def test_no_log_record_shows_the_url(caplog: pytest.LogCaptureFixture) -> None:
     assert SECRET not in caplog.text
 
 
+@pytest.mark.parametrize("encrypted", [False, True], ids=["http", "https"])
+def test_http_clients_own_debugging_prints_nothing_of_ours(
+    encrypted: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import http.client
+
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    answering = lambda peer: (peer.read_request(), peer.answer("200 OK", b"", f"Upload-Metadata: {SECRET}"))  # noqa: E731
+    with Wire(answering, authority.server.server_context() if encrypted else None) as server:
+        assert send(server, ca_bundle=authority.ca.cert_file).status == 200
+    assert "".join(capsys.readouterr()) == ""
+
+
 def test_other_requests_are_logged_as_ever(caplog: pytest.LogCaptureFixture) -> None:
     import requests
 

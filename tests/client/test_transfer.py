@@ -220,6 +220,17 @@ def test_lock_that_is_never_let_go_is_an_error(locked: Any) -> None:
     assert "has been locked for" in str(error)
 
 
+@pytest.mark.parametrize(("lock_unsaid", "times"), [(0.0, 1), (60.0, 0)])
+def test_lock_that_lasts_is_said_once(lock_unsaid: float, times: int) -> None:
+    locked = says("423 Locked", b"ERR_FILE_LOCKED: file currently locked\n", TUS)
+    with Workbench() as server:
+        server.script["PATCH"] = [cut(50_000)]
+        server.script["HEAD"] = [locked] * 5
+        upload(server.settings, MUCH, told := Told(), patience=replace(QUICK, lock_unsaid=lock_unsaid))
+        assert delivered(server) == [MUCH]
+    assert told.log.count("Another request holds the upload") == times
+
+
 def test_head_5xx_is_waited_for_and_not_restarted() -> None:
     with Workbench() as server:
         server.script["PATCH"] = [cut(50_000)]

@@ -20,6 +20,7 @@ from airflow_provider_workbench.client.patience import Control
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.sources import BytesSource
+from airflow_provider_workbench.client.transfer import LAST_PIECE
 from airflow_provider_workbench.client.upload import UploadResult, upload_file
 from airflow_provider_workbench.sandbox import Sandbox
 
@@ -499,6 +500,49 @@ def test_source_that_never_gives_anything_is_an_error(wb: Sandbox) -> None:
     error = failing(errors.SourceReadError, settings, Slow(b"A\n1\n", 0, 5), filename="a.csv")
     assert "gave no bytes for" in str(error)
     assert not any(request.method == "PATCH" for request in wb.requests)
+
+
+class Away(BytesSource):
+    """Cannot be looked at, at times.
+
+    :param looks: those that fail, the first is 1
+    """
+
+    def __init__(self, content: bytes, looks: range) -> None:
+        super().__init__(content)
+        self.looks, self.count = looks, 0
+
+    def check_unchanged(self) -> None:
+        self.count += 1
+        if self.count in self.looks:
+            raise errors.SourceReadError("The storage is away.")
+
+
+def test_source_that_is_away_before_a_patch_is_waited_for(wb: Sandbox, settings: Settings) -> None:
+    source = Away(b"A\n1\n", range(1, 5))
+    upload(settings, source, told := Told(), filename="a.csv")
+    assert contents(wb) == [b"A\n1\n"]
+    assert told.log.count("The storage is away. Looking again in") == 4
+    assert paths(wb) == ["POST 200", "PATCH 204"]
+
+
+def test_source_that_is_away_before_a_patch_for_long_is_an_error(wb: Sandbox) -> None:
+    settings = settings_of(wb, retry_budget=0.3)
+    error = failing(errors.SourceReadError, settings, Away(b"A\n1\n", range(1, 10_000)), filename="a.csv")
+    assert str(error) == "The storage is away."
+    assert paths(wb) == ["POST 200"]
+
+
+def test_source_that_is_away_before_the_last_bytes_holds_them_back_and_costs_no_try(
+    wb: Sandbox, settings: Settings
+) -> None:
+    content = os.urandom(1_000_000)
+    # before the PATCH, before its end; before the next, …
+    result = upload(settings, Away(content, range(2, 4)), told := Told(), filename="a.csv")
+    assert contents(wb) == [content]
+    assert "The storage is away. The connection was cut before the last bytes." in told.log
+    assert (result.attempts, result.resumed_from) == (1, len(content) - LAST_PIECE)
+    assert result.bytes_sent == len(content)
 
 
 # ---- an earlier try's upload

@@ -12,7 +12,7 @@ import pyarrow.csv
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, ObjectStoragePath, TriggerRule, XComArg, task
 
-from airflow_provider_workbench.decorators.workbench import workbench_upload_task
+from airflow_provider_workbench.decorators.workbench import WorkbenchUploadDecoratedOperator, workbench_upload_task
 
 pytestmark = pytest.mark.airflow
 
@@ -300,6 +300,34 @@ def test_deferred(dag, run_dag, connected):
     assert run.state == "success", run.log
     assert run.returned("make")["file"]["n_rows"] == 2
     assert len(calls) == 1
+
+
+def test_openlineage_knows_what_was_read_after_a_deferral(dag, run_dag, connected, tmp_path, monkeypatch):
+    pytest.importorskip("airflow.providers.openlineage")
+    connected.render_delay = 1
+    path = tmp_path / "sales.csv"
+    path.write_bytes(b"a\n1\n2\n")
+    told = []
+    complete = WorkbenchUploadDecoratedOperator.execute_complete
+
+    def complete_and_tell(self, context, event):
+        result = complete(self, context, event)
+        told.append(self.get_openlineage_facets_on_complete(None))
+        return result
+
+    monkeypatch.setattr(WorkbenchUploadDecoratedOperator, "execute_complete", complete_and_tell)
+    with dag:
+
+        @workbench_upload_task(wait_until="rendered", deferrable=True, poke_interval=0.2)
+        def find():
+            return str(path)
+
+        find()
+    run = run_dag(dag)
+    assert run.state == "success", run.log
+    (lineage,) = told
+    assert [dataset.name for dataset in lineage.inputs] == [str(path)]
+    assert "source" not in run.returned("find")
 
 
 def test_what_is_shown_and_kept_holds_no_content(dag, run_dag, connected):

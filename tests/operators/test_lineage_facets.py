@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
-from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.providers.common.compat.sdk import ObjectStoragePath, TaskDeferred
 
 from airflow_provider_workbench.client.errors import WorkbenchError
 from airflow_provider_workbench.decorators.workbench import WorkbenchUploadDecoratedOperator
@@ -100,8 +100,16 @@ def facets(datasets, kind):
     return {key: value for dataset in datasets for key, value in (getattr(dataset, kind) or {}).items()}
 
 
-def context():
-    ti = SimpleNamespace(try_number=1, max_tries=0, map_index=-1, start_date=None, xcom_push=lambda **_: None)
+def context(xcoms=None):
+    xcoms = {} if xcoms is None else xcoms
+    ti = SimpleNamespace(
+        try_number=1,
+        max_tries=0,
+        map_index=-1,
+        start_date=None,
+        xcom_push=lambda *, key, value: xcoms.update({key: json.loads(json.dumps(value))}),
+        xcom_pull=lambda *, task_ids, key, map_indexes: xcoms.get(key),
+    )
     return {"ti": ti}
 
 
@@ -225,6 +233,97 @@ class TestOperator:
         lineage = upload.get_openlineage_facets_on_complete(None)
         assert [dataset.name for dataset in lineage.inputs] == ([str(sales)] if has_input else [])
         assert facets(lineage.outputs, "outputFacets")["outputStatistics"].size == result["size"]
+
+
+class TestAfterADeferral:
+    """Another process ends the task than the one that uploaded, and it may be on another machine."""
+
+    @pytest.fixture(autouse=True)
+    def installed(self):
+        pytest.importorskip("airflow.providers.openlineage")
+
+    @pytest.fixture(autouse=True)
+    def step(self, monkeypatch, workbench_sandbox):
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", workbench_sandbox.step.connection_json())
+        workbench_sandbox.render_delay = 60
+        return workbench_sandbox.step
+
+    def ended(self, make, step, monkeypatch):
+        """The lineage, and what was kept meanwhile."""
+        xcoms = {}
+        with pytest.raises(TaskDeferred):
+            make().execute(context(xcoms))
+        monkeypatch.setattr(socket, "gethostname", lambda: "another-machine")
+        (file,) = step.files
+        seen = {"uuid": file.uuid, "name": file.name, "size": file.size, "created_at": "2026-01-01T00:00:00+00:00"}
+        event = {"state": "seen", "file": {**seen, "n_rows": 2, "n_columns": 2}, "message": "rendered"}
+        task = make()
+        result = task.execute_complete(context(xcoms), event)
+        assert "source" not in result
+        return task.get_openlineage_facets_on_complete(None), json.dumps(xcoms)
+
+    def decorated(self, returns):
+        calls = []
+
+        def function():
+            calls.append(1)
+            assert len(calls) == 1
+            return returns
+
+        return lambda: WorkbenchUploadDecoratedOperator(
+            task_id="upload",
+            python_callable=function,
+            op_args=[],
+            op_kwargs={},
+            filename="sales.csv",
+            wait_until="rendered",
+            deferrable=True,
+        )
+
+    def test_the_input_is_what_the_decorated_function_returned_to_the_other_process(self, step, sales, monkeypatch):
+        lineage, _ = self.ended(self.decorated(sales), step, monkeypatch)
+        ((namespace, name),) = ((each.namespace, each.name) for each in lineage.inputs)
+        assert (namespace, name) == (HERE, str(sales))
+        assert facets(lineage.inputs, "inputFacets")["inputStatistics"].size == len(CONTENT)
+        assert facets(lineage.outputs, "outputFacets")["outputStatistics"].rowCount == 2
+
+    def test_what_has_no_name_still_has_none(self, step, monkeypatch):
+        lineage, _ = self.ended(self.decorated(CONTENT), step, monkeypatch)
+        assert lineage.inputs == []
+        assert facets(lineage.outputs, "outputFacets")["outputStatistics"].size == len(CONTENT)
+
+    def test_an_objects_credentials_are_not_kept(self, step, monkeypatch):
+        from upath import UPath
+
+        # what a signed URL has, where it needs no server
+        held = UPath("memory://sold/sales.csv?signature=hidden", token="hidden-token")
+        held.write_bytes(CONTENT)
+        lineage, kept = self.ended(self.decorated(held), step, monkeypatch)
+        assert [(each.namespace, each.name) for each in lineage.inputs] == [("memory://sold", "/sales.csv")]
+        assert "hidden" not in kept
+
+    def test_the_operators_input_is_on_the_machine_that_read_it(self, step, sales, monkeypatch):
+        lineage, _ = self.ended(
+            lambda: WorkbenchUploadOperator(
+                task_id="upload", filepath=str(sales), wait_until="rendered", deferrable=True
+            ),
+            step,
+            monkeypatch,
+        )
+        assert [(each.namespace, each.name) for each in lineage.inputs] == [(HERE, str(sales))]
+
+    def test_a_task_that_an_earlier_version_deferred_is_ended(self, step, sales):
+        xcoms = {}
+        make = self.decorated(sales)
+        with pytest.raises(TaskDeferred):
+            make().execute(context(xcoms))
+        del xcoms["upload"]["source"]
+        (file,) = step.files
+        event = {"state": "seen", "file": {"uuid": file.uuid, "name": file.name, "size": file.size}, "message": ""}
+        event["file"]["created_at"] = "2026-01-01T00:00:00+00:00"
+        task = make()
+        task.execute_complete(context(xcoms), event)
+        assert task.get_openlineage_facets_on_complete(None).inputs == []
 
 
 def test_without_openlineage_there_is_no_error_and_nothing_of_it_is_imported(sales, monkeypatch, workbench_sandbox):

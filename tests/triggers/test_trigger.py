@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -76,6 +77,8 @@ def test_what_no_retry_mends_ends_the_wait_as_an_event(hook, workbench_sandbox):
 
 
 def test_an_unreachable_workbench_is_waited_for(monkeypatch):
+    # what a first look may take beyond the deadline
+    monkeypatch.setattr("airflow_provider_workbench.triggers.workbench._FIRST_LOOK", 2.0)
     monkeypatch.setenv(
         "AIRFLOW_CONN_WORKBENCH_DEFAULT", "workbench://:token@127.0.0.1:1/api/v1/workflows/1/steps/step-x/files"
     )
@@ -90,12 +93,16 @@ def test_a_connection_that_cannot_work_is_an_error_event(monkeypatch):
     assert (event["state"], event["kind"]) == ("error", "WorkbenchFatalError")
 
 
-def test_an_unexpected_error_is_an_event_too(hook):
+def test_an_unexpected_error_is_an_event_too(hook, caplog):
     broken = trigger()
+    broken._log = logging.getLogger("the_trigger")  # Airflow 3's own does not pass caplog
     hook.upload_file(b"a\n1\n", filename="a.csv")
     broken.wanted["no_such_field"] = 1
     event = event_of(broken)
     assert (event["state"], event["kind"]) == ("error", "WaitingFailedError")
+    # where, but not its own words, which may hold anything
+    assert "from_dict" in caplog.text
+    assert "no_such_field" not in caplog.text + str(event)
 
 
 def test_a_file_that_came_while_the_triggerer_was_down_is_seen(hook, workbench_sandbox):

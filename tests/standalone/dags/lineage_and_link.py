@@ -1,10 +1,10 @@
-"""Uploads on the worker, with a deferral, and with a connection of which people may see the secret link."""
+"""Uploads on the worker, with a deferral, of what a function returns, and with a secret link that may be shown."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from airflow.sdk import AssetAlias, dag
+from airflow.sdk import AssetAlias, dag, task
 
 from airflow_provider_workbench.operators.workbench import WorkbenchUploadOperator
 
@@ -26,7 +26,14 @@ def lineage_and_link():
     shown = WorkbenchUploadOperator(
         task_id="shown", filepath=path, workbench_conn_id="workbench_shown", outlets=[AssetAlias("shown")]
     )
+
+    @task.workbench_upload(filename="decorated.csv", wait_until="rendered", deferrable=True, wait_timeout=300)
+    def decorated(filepath: str) -> str:
+        return filepath
+
     upload >> [deferred, shown]
+    # one after the other, since of two Files that come together only one is rendered
+    deferred >> decorated(path)
 
 
 lineage_and_link()
