@@ -18,8 +18,13 @@ from typing import Any, Final
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from airflow_provider_workbench.client.errors import ConfigurationError, SourceNotAllowedError, printable
-from airflow_provider_workbench.client.local_files import may_be_address, shown_path
+from airflow_provider_workbench.client.errors import (
+    ConfigurationError,
+    SourceNotAllowedError,
+    SourceReadError,
+    printable,
+)
+from airflow_provider_workbench.client.local_files import PASSING, may_be_address, shown_path
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _LOCAL = ("file", "local")
@@ -119,6 +124,7 @@ class AllowedRoots:
         :param path: with which it was opened
         :param shown: the same for people
         :raises SourceNotAllowedError: in none of the folders, or the system does not tell
+        :raises SourceReadError: a folder's disk, or its network drive, failed
         """
         found = path_of(descriptor)
         if found is None:
@@ -126,7 +132,7 @@ class AllowedRoots:
                 f"{shown} is not uploaded: this system ({socket.gethostname()}) does not tell where an opened file is "
                 "(on Linux, /proc does), and allowed_roots needs that."
             )
-        self._check(found, [real for real in map(_real_folder, self.folders) if real], path, shown)
+        self._check(found, [real for folder in self.folders if (real := _real_folder(folder))], path, shown)
 
     def check_address(self, address: str, conn_id: str | None, shown: str) -> None:
         """Judge an address by its text.
@@ -201,10 +207,19 @@ def _path_on_macos(descriptor: int) -> str:
 
 
 def _real_folder(folder: str) -> str | None:
+    problem = None
     try:
         descriptor = os.open(folder, os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY))
-    except (OSError, ValueError):
+    except OSError as error:
+        if error.errno not in PASSING:
+            return None
+        problem = error.strerror
+    except ValueError:
         return None
+    if problem:
+        raise SourceReadError(
+            f"Cannot look at {printable(folder, 120)} of the allowed_roots on {socket.gethostname()}: {problem}."
+        )
     try:
         # of a deleted one, the name is another's
         return path_of(descriptor) if os.fstat(descriptor).st_nlink else None

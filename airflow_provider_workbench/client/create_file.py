@@ -193,11 +193,14 @@ def _check_place(host: str, settings: Settings) -> None:
     frontend = urlsplit(settings.endpoint.origin)
     place, own = place_of(host), place_of(frontend.hostname or "")
     advice = ""
+    if host == frontend.hostname:
+        # the token went there
+        return
     if place is Place.METADATA:
         what = "where a cloud keeps its machines' credentials"
     elif place is Place.NOWHERE:
         what = "no single machine's address"
-    elif place is Place.LINK_LOCAL and host != frontend.hostname:
+    elif place is Place.LINK_LOCAL:
         what = "a link-local address"
     elif place is Place.LOOPBACK and own is not Place.LOOPBACK:
         what = "this machine itself"

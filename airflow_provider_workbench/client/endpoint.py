@@ -151,7 +151,13 @@ def _is_label(label: str) -> bool:
 
             label = idna.encode(label.lower(), strict=True, std3_rules=True).decode()
         elif label.lower().startswith("xn--"):
-            label.encode().decode("idna")
+            import idna
+
+            # aiohttp decodes it, by the older standard where this one fails
+            try:
+                idna.decode(label)
+            except idna.IDNAError:
+                label.encode().decode("idna")
     except UnicodeError:
         return False
     return bool(re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", label))

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from airflow_provider_workbench.client.allowed_roots import AllowedRoots
 
 # what a machine or a network drive gets over, unlike a missing permission
-_PASSING = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.EINTR)
+PASSING = (
+    *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.EINTR),
+    *(errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET),
+    # another machine has a lease on it
+    errno.EAGAIN,
+)
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -99,7 +104,7 @@ def may_be_address(path: str) -> bool:
 def _failure(error: OSError, path: str, shown: str) -> SourceError:
     host = socket.gethostname()
     if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-        kind_of = SourceReadError if error.errno in _PASSING else SourceError
+        kind_of = SourceReadError if error.errno in PASSING else SourceError
         return kind_of(f"Cannot read {shown} on {host}: {error.strerror}.")
     if shown == _HIDDEN:
         return SourceMissingError(
@@ -140,10 +145,10 @@ def _leads_through_system(path: str, system: frozenset[int]) -> bool:
     Its links lead to files that have other names, too (``/proc/self/fd/3``), so what was opened does not show this.
     """
     try:
-        todo = os.path.join(os.getcwd(), path).split("/")[::-1]
+        whole = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
     except OSError:
         return False
-    at, links = "/", 0
+    todo, at, links = whole.split("/")[::-1], "/", 0
     while todo and links < _MOST_LINKS:
         step = todo.pop()
         if step in ("", "."):

@@ -5,6 +5,7 @@ Each knows its name and size, and is opened once.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -60,7 +61,7 @@ class Source(Protocol):
         """Compare with what it was when it was opened.
 
         :raises SourceChangedError: it is not the same any more
-        :raises SourceReadError: it cannot be looked at
+        :raises SourceReadError: it cannot be looked at, and another look may help
         """
 
     def close(self) -> None:
@@ -113,10 +114,16 @@ class PathSource:
         """
         before = self._before
         problem = None
+        stale = False
         try:
             after = os.fstat(self.stream.fileno())
         except OSError as error:
-            problem = error.strerror or type(error).__name__
+            problem, stale = error.strerror or type(error).__name__, error.errno == errno.ESTALE
+        if stale:
+            raise SourceChangedError(
+                f"{shown_path(self._path)} was replaced or removed by another machine, and what was opened cannot be "
+                "read any more."
+            )
         if problem:
             raise SourceReadError(f"Cannot look at {shown_path(self._path)} any more: {problem}.")
         same = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)

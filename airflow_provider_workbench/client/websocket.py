@@ -133,11 +133,13 @@ class WorkflowSocket:
                     async with asyncio.timeout(0):
                         await self._socket.close()
         finally:
-            if self._raw is not None:
-                # what the server does not take would keep the connection
-                with contextlib.suppress(OSError):
-                    self._raw.shutdown(socket.SHUT_RDWR)
-            await self._session.__aexit__(None, None, None)
+            try:
+                if self._raw is not None:
+                    # what the server does not take would keep the connection; uvloop's sockets cannot
+                    with contextlib.suppress(OSError, TypeError):
+                        self._raw.shutdown(socket.SHUT_RDWR)
+            finally:
+                await self._session.__aexit__(None, None, None)
 
     async def _pong(self, data: bytes) -> None:
         assert self._socket is not None

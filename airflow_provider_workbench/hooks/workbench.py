@@ -69,7 +69,7 @@ class WorkbenchHook(BaseHook):
 
     def __getstate__(self) -> dict[str, Any]:
         # without secrets: whoever unpickles or copies it looks the connection up
-        return {**vars(self), "_settings": None, "_control": None, "_unsettled": None}
+        return {**vars(self), "_settings": None, "_control": None, "_unsettled": None, "_log": None}
 
     @staticmethod
     def get_connection_form_widgets() -> dict[str, Any]:

@@ -86,6 +86,9 @@ class Wire:
 
     def __exit__(self, *_: object) -> None:
         self.ended.set()
+        with contextlib.suppress(OSError):
+            # closing alone leaves the thread waiting for the next connection
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     @property

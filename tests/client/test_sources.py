@@ -149,6 +149,21 @@ def changed(source: PathSource) -> str:
     return str(caught.value)
 
 
+def test_file_that_another_machine_replaced_is_not_asked_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS says so of every descriptor of the old file, for ever."""
+
+    def stale(descriptor: int) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    source = open_source(path)
+    monkeypatch.setattr(os, "fstat", stale)
+    with pytest.raises(SourceChangedError, match="by another machine") as caught:
+        source.check_unchanged()
+    monkeypatch.undo()
+    source.close()
+    assert caught.value.retryable
+
+
 def test_grown_and_cut_files_have_changed(path: Path) -> None:
     source = PathSource(path)
     with path.open("ab") as file:
@@ -192,11 +207,11 @@ def test_deleted_file_can_still_be_sent(path: Path) -> None:
 
 def test_file_that_cannot_be_looked_at_is_a_read_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> os.stat_result:
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     source = PathSource(path)
     monkeypatch.setattr(os, "fstat", fail)
-    with pytest.raises(SourceReadError, match="Stale file handle"):
+    with pytest.raises(SourceReadError, match="Input.output error"):
         source.check_unchanged()
     monkeypatch.undo()
     source.close()

@@ -569,7 +569,11 @@ USABLE_URLS = [
     ("http://127.0.0.1:8000", "http://localhost:8001/files/x"),
     ("http://localhost:8000", "http://[::1]:8001/files/x"),
     ("http://127.0.0.1:8000", "https://upload.example/files/x"),
+    # the Create-file URL's own host, whatever it is: the token went there
     ("https://169.254.7.7", "https://169.254.7.7:8443/files/x"),
+    ("https://100.100.100.200", "https://100.100.100.200:8443/files/x"),
+    ("https://metadata", "https://metadata:8443/files/x"),
+    ("https://[64:ff9b:1::5]", "https://[64:ff9b:1::5]:8443/files/x"),
 ]
 
 # ---- websockets: after a good beginning, or in place of one

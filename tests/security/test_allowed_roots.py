@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import re
@@ -23,7 +24,7 @@ from yarl import URL
 from airflow_provider_workbench.client import allowed_roots, local_files
 from airflow_provider_workbench.client.allowed_roots import AllowedRoots
 from airflow_provider_workbench.client.errors import ConfigurationError, SourceError, SourceNotAllowedError
-from airflow_provider_workbench.client.sources import PathSource, open_source
+from airflow_provider_workbench.client.sources import PathSource, Source, open_source
 from airflow_provider_workbench.hooks.sources import open_any
 from airflow_provider_workbench.hooks.workbench import WorkbenchFatalError, WorkbenchHook
 from airflow_provider_workbench.operators.workbench import WorkbenchUploadOperator
@@ -66,10 +67,15 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def read_at(source: Source, offset: int) -> bytes:
+    with contextlib.closing(source.open_at(offset)) as reader:
+        return reader.read(100)
+
+
 def content(what: Any, *roots: Any, **options: Any) -> bytes:
     source = open_any(what, allowed_roots=list(roots), **options)
     try:
-        return source.open_at(0).read(100)
+        return read_at(source, 0)
     finally:
         source.close()
 
@@ -328,7 +334,7 @@ def test_link_that_flips_all_the_time_never_leads_out(folders: Path, way: str) -
                 refusals += 1
             else:
                 # what is read later, as after a resume, is what was judged
-                read += [source.open_at(0).read(100), source.open_at(3).read(100)]
+                read += [read_at(source, 0), read_at(source, 3)]
                 source.close()
     finally:
         stopped.set()
@@ -343,7 +349,7 @@ def test_what_was_opened_is_read_to_its_end_whatever_the_path_leads_to_meanwhile
     link = folders / "out/to-inside.csv"
     source = open_source(link, AllowedRoots.parse(folders / "out"))
     replace_link(link, "../private/a.csv")
-    assert source.open_at(2).read(100) == INSIDE[2:]
+    assert read_at(source, 2) == INSIDE[2:]
     source.close()
     assert isinstance(refused(link, folders / "out"), SourceNotAllowedError), "the next try looks again"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -258,6 +259,15 @@ def test_json_of_very_many_values_is_not_parsed(value: str, values: int) -> None
     assert len(json_value(few)) > 200_000
     with pytest.raises(ValueError, match="too many values"):
         json_value(many)
+
+
+def test_commas_of_texts_are_no_values() -> None:
+    """A table that somebody pasted into a Step is one text."""
+    pasted = ('1,2,"[3]",' + "4," * 20 + "\n") * (MOST_VALUES // 10)
+    assert json_value(json.dumps({"csv": pasted, "n": [1]})) == {"csv": pasted, "n": [1]}
+    # a text that does not end is none
+    with pytest.raises(ValueError, match="too many values"):
+        json_value("[" + "1," * MOST_VALUES + '"' + "," * 10)
 
 
 # ---- the page

@@ -201,6 +201,8 @@ def test_worker_whose_folder_is_gone_reads_absolute_paths(tmp_path: Path) -> Non
         open_source(tmp_path / "a.csv").close()
         with pytest.raises(SourceMissingError):
             open_source("a.csv")
+        with open(tmp_path / "a.csv") as opened, pytest.raises(SourceError, match="system's own"):
+            open_source(f"/proc/self/fd/{opened.fileno()}")
         # contextlib.chdir goes back by name
         os.chdir(tmp_path)
 

@@ -220,6 +220,7 @@ def assert_usable(url: str) -> None:
 
 
 @LIMITS
+@example("xn--strae-oqa.example")
 @given(HOSTS)
 def test_host_that_is_taken_for_one_breaks_no_library(host: str) -> None:
     assume(is_host(host))
@@ -606,6 +607,8 @@ def test_asset_has_one_address_or_is_refused_unquoted(text: str) -> None:
 
 
 @LIMITS
+@example("straße.example", "")
+@example("ß", ":8443")
 @given(HOSTS, st.sampled_from(["", ":443", ":1", ":8443"]))
 def test_every_create_file_url_has_an_asset(host: str, port: str) -> None:
     from airflow_provider_workbench.assets.workbench import sanitize_uri, uri_of
