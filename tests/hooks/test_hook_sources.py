@@ -163,6 +163,7 @@ def test_missing_permission_fails_the_task_at_once(hook, storage):
     assert caught.value.kind == "SourceError"
 
 
+@pytest.mark.usefixtures("lake")
 def test_missing_connection_is_named_if_it_does_not_work_without(storage, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", storage.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)

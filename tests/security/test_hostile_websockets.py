@@ -55,7 +55,10 @@ async def error_of(server: HostileServer) -> errors.WorkbenchError:
 
 
 @pytest.mark.parametrize("case", SOCKETS, ids=lambda case: case.given)
-async def test_websocket_that_is_hostile_is_given_up(case: SocketCase) -> None:
+async def test_websocket_that_is_hostile_is_given_up(case: SocketCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    if case.error is not errors.ConnectionLostError:
+        # a busy machine's server is no silent one
+        monkeypatch.setattr(websocket, "SILENCE_LIMIT", 30.0)
     with HostileServer(SOCKET=socket(case.frames, *case.headers)) as server:
         check(await error_of(server), (case.error, case.words), server)
     assert case.error is errors.ConnectionLostError or server.sent < 48_000_000
