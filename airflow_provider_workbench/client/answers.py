@@ -22,6 +22,8 @@ _DECODER = json.JSONDecoder()
 MOST_VALUES = 500_000
 # so many are counted with what texts hold, which costs less than parsing them
 _CERTAINLY_FEW = 50_000
+# characters; leaving texts out takes a copy, of up to four bytes for each
+_LARGEST_COPY = 4 * 1024 * 1024
 _TEXTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
 
 
@@ -106,7 +108,7 @@ def values_in(text: str, start: int = 0) -> int:
 
     A table that was pasted into a Step is one text of the Workflow's, and has any number of commas.
     """
-    if (most := _marks(text, start)) <= _CERTAINLY_FEW:
+    if (most := _marks(text, start)) <= _CERTAINLY_FEW or len(text) - start > _LARGEST_COPY:
         return most
     return _marks(_TEXTS.sub("", text[start:]), 0)
 

@@ -129,12 +129,19 @@ def check(error: errors.WorkbenchError, says: tuple[Kind, str], server: HostileS
 
 def check_case(case: Case, transport: str) -> None:
     kind, run = TRANSPORTS[transport]
-    with HostileServer(**{kind: case.speech}) as server:
-        with pytest.raises(errors.WorkbenchError) as caught:
-            run(server, server.settings())
-        check(caught.value, case.says(transport), server)
-    # it stopped reading, by size if not by time; what the system has buffered may be some more
-    assert case.error is errors.ConnectionLostError or server.sent < 32_000_000
+    says = case.says(transport)
+    for _ in range(3):
+        with HostileServer(**{kind: case.speech}) as server:
+            with pytest.raises(errors.WorkbenchError) as caught:
+                run(server, server.settings())
+            # on a busy machine it does by itself: then nothing was shown
+            if "fell silent" in str(caught.value) and "fell silent" not in says[1]:
+                continue
+            check(caught.value, says, server)
+        # it stopped reading, by size if not by time; what the system has buffered may be some more
+        assert case.error is errors.ConnectionLostError or server.sent < 32_000_000
+        return
+    raise AssertionError("The server fell silent three times.")
 
 
 def given(case: Case) -> str:
