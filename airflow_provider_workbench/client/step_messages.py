@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_workbench.client.answers import json_object
-from airflow_provider_workbench.client.steps import Step, parse_step
+from airflow_provider_workbench.client.steps import Step, parse_step, what_is_read
 
 
 def change_of(text: str) -> dict[str, Any] | None:
@@ -59,8 +59,9 @@ class WorkflowSteps:
             self._data.pop(str(key), None)
 
     def _put(self, key: str, step: dict[str, Any]) -> None:
-        self._data[key] = step
-        if isinstance(slug := step.get("slug"), str):
+        # the rest may be large: a table that somebody pasted is a parameter
+        kept = self._data[key] = what_is_read(step)
+        if isinstance(slug := kept.get("slug"), str):
             self._numbers[slug] = key
 
     def get(self, slug: str) -> Step | None:

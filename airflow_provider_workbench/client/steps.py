@@ -246,6 +246,28 @@ def parse_step(data: Mapping[str, Any]) -> Step:
     raise UnexpectedAnswerError(f"The Step's data is not as Workbench sends it ({problem}).")
 
 
+_READ = (
+    "slug",
+    "files",
+    "params",
+    "last_relevant_delta_id",
+    "cached_render_result_delta_id",
+    "output_status",
+    "output_errors",
+    "output_n_rows",
+    "output_columns",
+)
+
+
+def what_is_read(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a Step's JSON, complete or not, that :func:`parse_step` reads."""
+    kept = {key: data[key] for key in _READ if key in data}
+    params = kept.get("params")
+    if isinstance(params, dict):
+        kept["params"] = {"file": params["file"]} if "file" in params else {}
+    return kept
+
+
 def _files(items: Any) -> tuple[File, ...]:
     # each message of a websocket has them parsed anew
     if len(items) > _MOST_FILES:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -140,3 +141,16 @@ def test_no_message_breaks_the_merging(change: dict[str, Any]) -> None:
     is_complete(change)
     with contextlib.suppress(errors.UnexpectedAnswerError):
         steps.get("1")
+
+
+def test_table_that_was_pasted_into_a_step_is_not_kept(recorded: Recorded) -> None:
+    """A triggerer holds as many Workflows as are waited for."""
+    (start, *_) = changes(recorded, "public-anonymous")
+    state = copy.deepcopy(start["updateSteps"])
+    for step in state.values():
+        step["params"]["csv"] = "a,b\n" * 1_000_000
+    steps = WorkflowSteps()
+    steps.replace(state)
+    steps.merge({"updateSteps": {"1": {"params": {**state["1"]["params"], "csv": "a,b\n" * 1_000_000}}}})
+    assert steps.get("step-pubUp_-01") == started(start).get("step-pubUp_-01")
+    assert len(pickle.dumps(steps)) < 100_000
