@@ -6,7 +6,6 @@ PATCH into memory and takes any 2xx for success (protocol section 5). Only its p
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -18,7 +17,6 @@ from airflow_provider_workbench.client.answers import Answer, strangeness
 from airflow_provider_workbench.client.errors import (
     ConnectError,
     OutcomeUnknownError,
-    SourceChangedError,
     SourceReadError,
     TlsError,
     TransportError,
@@ -28,8 +26,9 @@ from airflow_provider_workbench.client.errors import (
     refusal,
 )
 from airflow_provider_workbench.client.job import Job
+from airflow_provider_workbench.client.patch_body import PatchBody, digested
 from airflow_provider_workbench.client.progress import human_bytes
-from airflow_provider_workbench.client.read_ahead import BLOCK, ReadAhead, SourceStalledError
+from airflow_provider_workbench.client.read_ahead import ReadAhead, SourceStalledError
 from airflow_provider_workbench.client.secret_forms import forms_of_settings, forms_of_upload_url
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
@@ -39,13 +38,6 @@ from airflow_provider_workbench.client.tus import HEADERS, Meaning, Reading, by_
 MIB = 1024 * 1024
 LARGEST_SMALLER_PATCH = 64 * MIB
 SMALLEST_PATCH = MIB
-
-# bytes given to the connection at once, first and where they leave slowly: a TLS record
-SMALLEST_PIECE = 16 * 1024
-# bytes given at once at the end of a PATCH: when they are cut, nobody knows whether they arrived
-LAST_PIECE = 64 * 1024
-# seconds
-_LONG_FOR_A_PIECE = 0.5
 
 _FRUITLESS_ROUNDS = 3
 NOTHING = " The Step has nothing of it; another try uploads it again."
@@ -271,12 +263,12 @@ class Transfer(Uploader):
         """
         length = self.get_request_length()
         self._look_at_source()
-        catches_up = self._digested() < self.offset
+        catches_up = digested(self._source) < self.offset
         if catches_up:
             self._log(f"Reading the first {human_bytes(self.offset)} again, for the SHA-256.")
         blocks = ReadAhead(self._source.open_at, self.offset, length)
+        body = PatchBody(self._job, self._source, blocks, offset=self.offset, length=length)
         try:
-            body = _Body(self, blocks, length)
             # no connection waits for the first block of a slow source
             body.prepare(self._backoff.budget)
             if catches_up:
@@ -285,6 +277,7 @@ class Transfer(Uploader):
             self.last_answer = self._patch(body)
         finally:
             blocks.close()
+            self._totals.bytes_sent += length - body.unsent
         if body.unsent < length and not self._fruitless:
             # one PATCH can take longer than the budget, and only the server knows how far it got
             self._backoff.moved()
@@ -318,10 +311,6 @@ class Transfer(Uploader):
             self._log(f"{failure} Looking again in {pause:.1f} s.")
             self._job.control.sleep(pause)
 
-    def _digested(self) -> int:
-        """Bytes that a source with a digest has read for it; all, where there is none."""
-        return int(getattr(self._source, "digested", self._size))
-
     def _words(self, answer: Answer) -> str:
         """The TUS server's own words. A proxy's page is not quoted: it may echo the request."""
         if odd := strangeness(answer):
@@ -333,7 +322,7 @@ class Transfer(Uploader):
             return ""
         return f": {printable(text, 200)}"
 
-    def _patch(self, body: _Body) -> Answer | None:
+    def _patch(self, body: PatchBody) -> Answer | None:
         headers = {
             **self.get_headers(),
             "Upload-Offset": str(self.offset),
@@ -379,79 +368,6 @@ def _status(answer: Answer, wanted: tuple[int, ...]) -> str:
     if answer.status in wanted:
         return f"{answer.status} without a right Upload-Offset"
     return f"{answer.status} (a redirect, which is not followed)" if 300 <= answer.status < 400 else str(answer.status)
-
-
-class _Body:
-    """The bytes of one PATCH, as requests wants them."""
-
-    def __init__(self, transfer: Transfer, blocks: ReadAhead, length: int) -> None:
-        self._transfer = transfer
-        self._blocks = blocks
-        self._length = length
-        self._block = memoryview(b"")
-        self._piece = SMALLEST_PIECE
-        self._given = time.monotonic()
-        self.unsent = length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def prepare(self, timeout: float) -> None:
-        """Wait for the first block.
-
-        :param timeout: seconds in which bytes must come, also such as are only read for a digest
-        :raises SourceReadError: none came
-        """
-        digested = -1
-        while not self._block and (now := self._transfer._digested()) > digested:
-            digested = now
-            with contextlib.suppress(SourceStalledError):
-                self._block = self._next_block(timeout)
-        if not self._block:
-            raise SourceReadError(f"The file gave no bytes for {timeout:.0f} s.")
-
-    def read(self, size: int = -1, /) -> memoryview:
-        """At most ``size`` bytes; none when all were given. Where they leave slowly fewer, to hear of each soon."""
-        if not self.unsent:
-            return memoryview(b"")
-        transfer = self._transfer
-        slow = time.monotonic() - self._given > _LONG_FOR_A_PIECE
-        self._piece = SMALLEST_PIECE if slow else min(BLOCK, 2 * self._piece)
-        transfer._job.control.check()
-        if not self._block:
-            self._block = self._next_block(transfer._job.patience.source)
-        most = min(self._piece, size) if size >= 0 else self._piece
-        if self.unsent > LAST_PIECE:
-            most = min(most, self.unsent - LAST_PIECE)
-        piece, self._block = self._block[:most], self._block[most:]
-        left = self.unsent - len(piece)
-        end = transfer.offset + self._length
-        if not left and end == transfer._size:
-            # Workbench takes the File when its last byte arrives: this is the last moment to hold it back
-            self._check_unchanged()
-        transfer._totals.bytes_sent += len(piece)
-        transfer._job.listener.progress(end - left, transfer._size)
-        # only now: a piece that is held back never leaves
-        self.unsent = left
-        self._given = time.monotonic()
-        return piece
-
-    def _check_unchanged(self) -> None:
-        """Without patience, since the server waits."""
-        said = ""
-        try:
-            self._transfer._source.check_unchanged()
-        except SourceReadError as error:
-            said = str(error)
-        if said:
-            raise SourceStalledError(f"{said} The connection was cut before the last bytes.")
-
-    def _next_block(self, timeout: float) -> memoryview:
-        block = self._blocks.next_block(timeout, self._transfer._job.control.check)
-        if not block:
-            self._transfer._source.check_unchanged()
-            raise SourceChangedError("The file became shorter while it was being sent.")
-        return memoryview(block)
 
 
 def terminate_upload(settings: Settings, upload_url: str, *, within: float) -> bool:

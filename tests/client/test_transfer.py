@@ -33,10 +33,11 @@ from uploads import (
     upload,
 )
 
-from airflow_provider_workbench.client import errors, transfer
+from airflow_provider_workbench.client import errors, patch_body, transfer
+from airflow_provider_workbench.client.patch_body import LAST_PIECE, SMALLEST_PIECE
 from airflow_provider_workbench.client.read_ahead import BLOCK
 from airflow_provider_workbench.client.session import Session
-from airflow_provider_workbench.client.transfer import LAST_PIECE, SMALLEST_PIECE, terminate_upload
+from airflow_provider_workbench.client.transfer import terminate_upload
 from airflow_provider_workbench.sandbox import Sandbox
 
 CONTENT = os.urandom(100_000)
@@ -79,7 +80,7 @@ def test_pieces_are_small_where_they_leave_slowly_and_at_the_end(
     seconds: float, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As often comes word of progress, and a look whether to stop."""
-    monkeypatch.setattr(transfer, "_LONG_FOR_A_PIECE", seconds)
+    monkeypatch.setattr(patch_body, "_LONG_FOR_A_PIECE", seconds)
     with Workbench() as server:
         upload(server.settings, MUCH[: 10 * BLOCK], told := Told())
     ends = [sent for sent, _ in told.progress]
@@ -99,7 +100,7 @@ def test_slow_link_is_no_stall_over_tls(authority: Authority, monkeypatch: pytes
         call.headers["upload-offset"] = str(len(call.server.content))
         patch(call)
 
-    monkeypatch.setattr(transfer, "_LONG_FOR_A_PIECE", 0.2)
+    monkeypatch.setattr(patch_body, "_LONG_FOR_A_PIECE", 0.2)
     small_send_buffers(monkeypatch)
     context = authority.server.server_context()
     with Workbench(tls=context, receive_buffer=16384, ca_bundle=authority.ca.cert_file, stall_timeout=1) as server:

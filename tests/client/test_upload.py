@@ -16,11 +16,11 @@ from uploads import QUICK, TUS, Call, Told, Workbench, failing, says, upload
 
 from airflow_provider_workbench.client import errors
 from airflow_provider_workbench.client.listener import Kept, Listener
+from airflow_provider_workbench.client.patch_body import LAST_PIECE
 from airflow_provider_workbench.client.patience import Control
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.sources import BytesSource
-from airflow_provider_workbench.client.transfer import LAST_PIECE
 from airflow_provider_workbench.client.upload import UploadResult, upload_file
 from airflow_provider_workbench.sandbox import Sandbox
 
