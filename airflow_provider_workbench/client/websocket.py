@@ -120,8 +120,10 @@ class WorkflowSocket:
         if isinstance(data, str | bytes):
             self._bytes += len(data)
         self._bytes += _OVERHEAD
-        self._values += values_in(data) if isinstance(data, str) else 0
-        if self._bytes > FLOOD or self._values > FLOOD_VALUES:
+        values = values_in(data) if isinstance(data, str) else 0
+        self._values += values
+        # one that is not parsed may have held what is waited for: the next socket begins with all of it
+        if self._bytes > FLOOD or self._values > FLOOD_VALUES or values > MOST_VALUES:
             raise UnexpectedAnswerError(f"The websocket of {self._host} says more than any Workbench's.")
 
     async def close(self) -> None:

@@ -656,6 +656,9 @@ SOCKETS = [
         UNEXPECTED,
         FLOOD,
     ),
+    SocketCase(
+        "a first message of 600,000 values", lambda _: (frame(b"[" + b"1," * 600_000 + b"1]"),), UNEXPECTED, FLOOD
+    ),
     SocketCase("thousands of changes a second", on_and_on(frame(change("1", "a"))), UNEXPECTED, FLOOD),
     SocketCase("thousands of new Steps a second", new_steps, UNEXPECTED, FLOOD),
     SocketCase("thousands of messages that are no JSON a second", on_and_on(frame(b"{")), UNEXPECTED, FLOOD),
