@@ -413,7 +413,7 @@ _EARLIER = (
 _SENT = "All bytes were sent, but "
 _UNKNOWN = (
     "{sent}Workbench did not confirm the File: {why} The Step may or may not have it. "
-    "Another try uploads it again, and the Step may then have it twice."
+    "Another try may upload it again, and the Step may then have it twice."
 )
 _NOT_TAKEN = (
     "All bytes were sent{times}, and Workbench did not take the File: {why} The Step does not have it. "
