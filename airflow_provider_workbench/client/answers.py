@@ -22,9 +22,9 @@ _DECODER = json.JSONDecoder()
 MOST_VALUES = 500_000
 # so many are counted with what texts hold, which costs less than parsing them
 _CERTAINLY_FEW = 50_000
-# characters; leaving texts out takes a copy, of up to four bytes for each
-_LARGEST_COPY = 4 * 1024 * 1024
-_TEXTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
+# characters
+_PIECE = 256 * 1024
+_BACKSLASHES = re.compile(r"\\*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +80,24 @@ def _code(text: str) -> str:
     return text if _CODE.fullmatch(text) else _NO_CODE
 
 
-def json_object(text: str) -> dict[str, Any]:
-    """The JSON object in ``text``; empty if it is anything else."""
+def json_object(text: str, *, counted: bool = False) -> dict[str, Any]:
+    """The JSON object in ``text``; empty if it is anything else.
+
+    :param counted: True if the caller has counted its values
+    """
     try:
-        value = json_value(text)
+        value = json_value(text, counted=counted)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def json_value(text: str, start: int | None = None) -> Any:
+def json_value(text: str, start: int | None = None, *, counted: bool = False) -> Any:
     """The JSON value of ``text``; with ``start``, the one that begins there, whatever follows it.
 
     :raises ValueError: there is none, or it is too deep, or has more than ``MOST_VALUES`` values
     """
-    if values_in(text, start or 0) > MOST_VALUES:
+    if not counted and values_in(text, start or 0) > MOST_VALUES:
         raise ValueError("too many values")
     try:
         return json.loads(text) if start is None else _DECODER.raw_decode(text, start)[0]
@@ -104,14 +107,27 @@ def json_value(text: str, start: int | None = None) -> Any:
 
 
 def values_in(text: str, start: int = 0) -> int:
-    """How many values JSON from ``start`` on can have at most.
+    """How many values JSON from ``start`` on can have at most; beyond ``MOST_VALUES`` it is counted no further.
 
     A table that was pasted into a Step is one text of the Workflow's, and has any number of commas.
     """
-    if (most := _marks(text, start)) <= _CERTAINLY_FEW or len(text) - start > _LARGEST_COPY:
+    if (most := _marks(text, start, len(text))) <= _CERTAINLY_FEW:
         return most
-    return _marks(_TEXTS.sub("", text[start:]), 0)
+    found = inside = 0
+    # piece by piece: a copy of all would be another 8 MiB, or four times as much
+    while start < len(text) and found <= MOST_VALUES:
+        end = start + _PIECE
+        if text[end - 1 : end] == "\\" and (more := _BACKSLASHES.match(text, end)):
+            # no escape is cut in two
+            end = more.end() + 1
+        piece = text[start:end].replace(r"\\", "").replace(r"\"", "")
+        parts = piece.split('"')
+        outside = "".join(parts[inside::2])
+        found += _marks(outside, 0, len(outside))
+        inside = (inside + len(parts) - 1) % 2
+        start = end
+    return found
 
 
-def _marks(text: str, start: int) -> int:
-    return sum(text.count(mark, start) for mark in ",[{")
+def _marks(text: str, start: int, end: int) -> int:
+    return text.count(",", start, end) + text.count("[", start, end) + text.count("{", start, end)

@@ -14,9 +14,12 @@ from airflow_provider_workbench.client.answers import json_object
 from airflow_provider_workbench.client.steps import Step, parse_step, what_is_read
 
 
-def change_of(text: str) -> dict[str, Any] | None:
-    """What a message says has changed; None if it says nothing of the kind (then it can be ignored)."""
-    message = json_object(text)
+def change_of(text: str, *, counted: bool = False) -> dict[str, Any] | None:
+    """What a message says has changed; None if it says nothing of the kind (then it can be ignored).
+
+    :param counted: True if the caller has counted its values
+    """
+    message = json_object(text, counted=counted)
     if message.get("type") != "apply-delta":
         return None
     data = message.get("data")

@@ -178,6 +178,21 @@ def _judge_missing(step: Step, wanted: Wanted) -> Verdict:
     return Verdict("waiting", None, f"{wanted.label} is not among the Step's Files yet.")
 
 
+def resolved(step: Step, wanted: Wanted, *, just_delivered: bool = False) -> Wanted:
+    """``wanted`` with the uuid of its File, where exactly one of the Step's Files can be it. From then on, a File that
+    is not listed any more is known to be gone.
+
+    :param just_delivered: True if it was delivered a moment ago
+    """
+    if wanted.uuid is not None or wanted.is_pattern:
+        return wanted
+    found = [file.uuid for file in step.files if wanted.matches(file)]
+    # later Files may have pushed ours out by now, and left its twin
+    if len(found) == 1 and (just_delivered or not pushed_out(step.files, wanted)):
+        return replace(wanted, uuid=found[0])
+    return wanted
+
+
 def matches_name(name: str, pattern: str) -> bool:
     """True if a File's name is ``pattern``, or fits it as a shell's would. Case counts, and brackets in a name may."""
     return name == pattern or fnmatch.fnmatchcase(name, pattern)

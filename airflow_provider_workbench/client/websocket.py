@@ -106,7 +106,7 @@ class WorkflowSocket:
             # what is there already is received without a pause, and others share this event loop
             await asyncio.sleep(0)
             if message.type is aiohttp.WSMsgType.TEXT:
-                if change := change_of(message.data):
+                if change := change_of(message.data, counted=True):
                     return change
             elif message.type is aiohttp.WSMsgType.PING:
                 await self._pong(message.data)

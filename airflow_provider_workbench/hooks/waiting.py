@@ -18,6 +18,7 @@ from airflow_provider_workbench.client.errors import (
     ConfigurationError,
     FileSupersededError,
     RenderError,
+    TlsError,
     WaitingFailedError,
     WorkbenchError,
     error_from_dict,
@@ -25,7 +26,7 @@ from airflow_provider_workbench.client.errors import (
 )
 from airflow_provider_workbench.client.expected import Expected
 from airflow_provider_workbench.client.settings import Settings
-from airflow_provider_workbench.client.waiting import ON_SUPERSEDED, UNTIL, Verdict, Wanted, judge, one_of, pushed_out
+from airflow_provider_workbench.client.waiting import ON_SUPERSEDED, UNTIL, Verdict, Wanted, judge, one_of, resolved
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -131,11 +132,7 @@ class Waiting:
         step = self._read(is_stopped)
         if step is None:
             return None
-        if self.wanted.uuid is None and not self.wanted.is_pattern:
-            found = [file.uuid for file in step.files if self.wanted.matches(file)]
-            # later Files may have pushed ours out by now, and left its twin
-            if len(found) == 1 and (just_delivered or not pushed_out(step.files, self.wanted)):
-                self.wanted = replace(self.wanted, uuid=found[0])
+        self.wanted = resolved(step, self.wanted, just_delivered=just_delivered)
         verdict = judge(step, self.wanted)
         if verdict.state == "waiting":
             self._note(verdict.message, self._log.info)
@@ -163,6 +160,8 @@ class Waiting:
 
         :param event: no error
         """
+        if event.get("uuid") is not None:
+            self.wanted = replace(self.wanted, uuid=event["uuid"])
         if event["state"] != "timeout":
             return Verdict.from_dict(event)
         self.last_seen = event["message"]
@@ -233,17 +232,27 @@ def check_event(event: dict[str, Any]) -> None:
 
 
 def read_before_upload(settings: Settings, is_stopped: Callable[[], bool]) -> Step:
-    """Read the Step that is waited on later, trying again within ``retry_budget`` where that can help.
+    """Read the Step that is waited on later, trying again within ``retry_budget`` where that can help. That there is
+    nothing to wait for (403, 404, a redirect) must be said twice, 10 to 30 s apart.
 
     :param is_stopped: True if the task was killed
     :raises WorkbenchError: it cannot be read; the message says what to do
     """
+    from airflow_provider_workbench.client.steps import ends_a_wait, pause_before_next_look
+
     backoff = Backoff(settings.retry_budget, first=_FIRST_PAUSE, longest=_LONGEST_READ_PAUSE)
+    again = False
     while True:
         try:
             return _read_step(settings)
         except WorkbenchError as error:
-            pause = backoff.pause(error.retry_after) if error.retryable else None
+            if error.retryable:
+                pause = backoff.pause(error.retry_after)
+            else:
+                # an upload is not tried again after a failed handshake, either
+                ends = isinstance(error, TlsError) or ends_a_wait(error, again=again)
+                pause = None if ends else pause_before_next_look(error)
+            again = not error.retryable
             if pause is None:
                 failure = error
                 break

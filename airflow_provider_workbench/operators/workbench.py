@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf, timezone
+from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout, BaseOperator, conf, timezone
 
 from airflow_provider_workbench.links.workbench import WorkbenchStepLink, show_link
 
@@ -331,7 +331,14 @@ class WorkbenchUploadOperator(BaseOperator):
         verdict: Verdict,
         kept: KeptDelivery,
     ) -> dict[str, Any]:
-        file = waiting.conclude(verdict)
+        from airflow_provider_workbench.client.errors import WorkbenchError
+
+        try:
+            file = waiting.conclude(verdict)
+        except (WorkbenchError, AirflowSkipException):
+            # for good: whoever clears the task wants it delivered again
+            kept.forget()
+            raise
         self._delivered = {**upload, "uuid": waiting.wanted.uuid, "file": file}
         if outlets and waiting.wanted.uuid is None:
             self.log.warning("The event has no uuid: the Step did not show exactly one File that can be this one.")

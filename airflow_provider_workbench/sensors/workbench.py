@@ -87,6 +87,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
         self.on_superseded = on_superseded
         self.workbench_conn_id = workbench_conn_id
         self.deferrable = deferrable
+        self._waited: Waiting | None = None
 
     def execute(self, context: Context) -> Any:
         """Look once, then wait: here, or with ``deferrable`` in the triggerer.
@@ -99,7 +100,12 @@ class WorkbenchFileSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look at the Step's page once."""
-        return self._poke(self._waiting(context)) or False
+        waiting = self._not_fatal(lambda: self._waiting(context))
+        if self._waited is not None:
+            # what earlier pokes saw counts, and the connection may have been mended since
+            self._waited.settings = waiting.settings
+        self._waited = self._waited or waiting
+        return self._poke(self._waited) or False
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Take the trigger's event. Called by Airflow.
@@ -119,8 +125,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _execute(self, context: Context) -> Any:
-        # before Airflow's poking: with soft_fail it makes a skip of what a bad connection raises
-        waiting = self._waiting(context)
+        waiting = self._waited = self._waiting(context)
         show_link(context, waiting.settings)
         if not self.deferrable:
             return super().execute(context)
@@ -179,6 +184,17 @@ class WorkbenchFileSensor(BaseSensorOperator):
                 raise
             problem = str(error)
         raise AirflowSkipException(problem)
+
+    def _not_fatal(self, run: Callable[[], Waiting]) -> Waiting:
+        """The client's error in place of Airflow's, of which Airflow's poking makes a skip with ``soft_fail``."""
+        from airflow_provider_workbench.client.errors import error_from_dict
+        from airflow_provider_workbench.hooks.workbench import WorkbenchFatalError
+
+        try:
+            return run()
+        except WorkbenchFatalError as error:
+            failure = error_from_dict({**error.as_dict(), "kind": error.kind})
+        raise failure
 
     def _waiting(self, context: Context) -> Waiting:
         """Check the parameters, before anything is asked of Workbench."""

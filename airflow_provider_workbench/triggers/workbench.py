@@ -30,7 +30,8 @@ class WorkbenchFileTrigger(BaseTrigger):
     Each start looks at the present state first, so what happened while the triggerer was down is not missed.
 
     Its arguments are kept in the database as plain text, so they hold no secret. The event is a dict: ``state`` is a
-    :class:`~airflow_provider_workbench.client.waiting.Verdict`'s, ``timeout`` or ``error``.
+    :class:`~airflow_provider_workbench.client.waiting.Verdict`'s, ``timeout`` or ``error``; ``uuid`` is the File's, if
+    exactly one File could be it.
 
     :param workbench_conn_id: a connection of type ``workbench``
     :param wanted: a :class:`~airflow_provider_workbench.client.waiting.Wanted` as a dict
@@ -46,6 +47,7 @@ class WorkbenchFileTrigger(BaseTrigger):
         self.deadline = deadline
         self.poke_interval = poke_interval
         self._last_seen = "Workbench has not answered."
+        self._uuid: str | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Everything that another triggerer needs to go on."""
@@ -67,11 +69,13 @@ class WorkbenchFileTrigger(BaseTrigger):
         from airflow_provider_workbench.client.errors import WaitingFailedError, WorkbenchError, where_from
 
         try:
-            return await self._wait()
+            event = await self._wait()
         except WorkbenchError as error:
             return {"state": "error", **error.as_dict()}
         except Exception as error:
             kind, trouble = type(error).__name__, where_from(error)
+        else:
+            return {**event, "uuid": self._uuid}
         self.log.error("Waiting for a File failed: %s", trouble)
         return {"state": "error", **WaitingFailedError(f"Waiting for the File failed: {kind} (see the log).").as_dict()}
 
@@ -112,11 +116,13 @@ class WorkbenchFileTrigger(BaseTrigger):
             return {"state": "timeout", "message": self._last_seen}
 
     async def _verdict(self, settings: Settings, wanted: Wanted, looked: Callable[[], None]) -> Verdict:
-        from airflow_provider_workbench.client.waiting import judge
+        from airflow_provider_workbench.client.waiting import judge, resolved
         from airflow_provider_workbench.client.watch import watch_step
 
         async with watch_step(settings, poke_interval=self.poke_interval, log=self._saw) as states:
             async for step in states:
+                wanted = resolved(step, wanted)
+                self._uuid = wanted.uuid
                 verdict = judge(step, wanted)
                 if verdict.state == "superseded" and verdict.file is None:
                     # two changes of one moment may come in any order; the page is always the newest

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_workbench.client.answers import Answer, error_code, json_object
+from airflow_provider_workbench.client import answers
+from airflow_provider_workbench.client.answers import Answer, error_code, json_object, values_in
 
 
 def test_repr_shows_neither_headers_nor_body() -> None:
@@ -69,3 +71,15 @@ def test_any_json_gives_a_printable_code_or_none(value: object) -> None:
 def test_any_text_gives_an_object(text: str) -> None:
     assert isinstance(json_object(text), dict)
     assert json_object(json.dumps({"a": text})) == {"a": text}
+
+
+@settings(max_examples=300)
+@given(st.lists(VALUE | st.text('\\",[{x', max_size=30), max_size=4), st.integers(1, 40), st.sampled_from(["", "x,[{"]))
+def test_values_are_counted_without_what_texts_hold(items: list[object], piece: int, before: str) -> None:
+    """However the text is cut into pieces."""
+    text = before + json.dumps(items, ensure_ascii=False)
+    outside = re.sub(r'"(?:[^"\\]|\\.)*"', "", text[len(before) :], flags=re.DOTALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "_CERTAINLY_FEW", 0)
+        patch.setattr(answers, "_PIECE", piece)
+        assert values_in(text, len(before)) == sum(outside.count(mark) for mark in ",[{")

@@ -100,6 +100,16 @@ def test_failed_handshake_before_the_upload_is_refused_at_once(looks: Looks) -> 
     assert (looks.sleeps, looks.answers) == ([], [THERE])
 
 
+def test_answer_before_the_upload_that_it_is_closed_must_come_twice(looks: Looks) -> None:
+    looks.answers = [closed(), busy(0), closed(), THERE]
+    assert module.read_before_upload(SETTINGS, lambda: False) == THERE
+    assert [10 <= second <= 30 for second in looks.sleeps] == [True, False, True]
+    looks.answers = [closed(), closed(), THERE]
+    with pytest.raises(StepUnreadableError, match="Nothing was uploaded.*closed"):
+        module.read_before_upload(SETTINGS, lambda: False)
+    assert looks.answers == [THERE]
+
+
 def test_trouble_in_between_makes_the_answer_count_anew(looks: Looks) -> None:
     assert looks.poll(closed(), busy(0), closed(), THERE) == "seen"
 

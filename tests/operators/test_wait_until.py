@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -43,6 +44,11 @@ class Context(dict):
             xcom_pull=lambda *, task_ids, key, map_indexes: self.xcoms.get(key),
         )
         super().__init__(ti=ti, task_state_store=store)
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr("airflow_provider_workbench.client.steps.SECOND_LOOK", (0.05, 0.1))
 
 
 @pytest.fixture
@@ -189,6 +195,15 @@ class TestRefused:
         operator(wait_until=None).execute(Context())
         assert len(workbench_sandbox.private_step.files) == 1
 
+    def test_but_not_for_a_moment_in_which_it_is_closed(self, operator, workbench_sandbox, monkeypatch):
+        workbench_sandbox.workflow.public = False
+
+        def sleep(seconds, is_stopped):
+            workbench_sandbox.workflow.public = True
+
+        monkeypatch.setattr("airflow_provider_workbench.hooks.waiting._sleep", sleep)
+        assert operator(wait_until="listed").execute(Context())["file"]["name"] == "sales.csv"
+
     BAD = {  # noqa: RUF012
         "unknown wait_until": ({"wait_until": "done"}, "wait_until must be one of listed, selected, rendered"),
         "an empty wait_until": ({"wait_until": ""}, "wait_until must be one of"),
@@ -292,6 +307,16 @@ class TestDeferrable:
         assert output == {**upload, "file": seen}
         with pytest.raises(WorkbenchFatalError, match="expected 3 rows, Workbench rendered 2 rows"):
             operator(expected_rows=3).execute_complete(context, event)
+
+    def test_a_uuid_that_the_trigger_found_out_is_in_the_output(self, operator, workbench_sandbox, down_once_accepted):
+        context = Context()
+        left = deferred(operator(deferrable=True), context)
+        workbench_sandbox.frontend_down = False
+        (file,) = workbench_sandbox.step.files
+        assert left.trigger.wanted["uuid"] is context.xcoms["upload"]["uuid"] is None
+        event = asyncio.run(anext(left.trigger.run())).payload
+        output = operator(deferrable=True).execute_complete(context, event)
+        assert output["uuid"] == output["file"]["uuid"] == file.uuid
 
     def test_a_timeout_is_an_error_that_a_retry_can_mend(self, operator, rendering):
         for store, words in (
@@ -410,6 +435,18 @@ class TestRetry:
         assert len(workbench_sandbox.step.files) == 2
         out, err = capsys.readouterr()
         assert "uploading it again" in out + err + caplog.text
+
+    def test_a_failure_for_good_leaves_nothing_behind(self, operator, store, workbench_sandbox):
+        """Whoever mends the file and clears the task may do so with another number of retries."""
+        with pytest.raises(WorkbenchFatalError, match="expected 3 rows"):
+            operator(expected_rows=3).execute(Context(store, try_number=2))
+        assert store == {}
+
+    def test_a_skip_leaves_nothing_behind(self, operator, store):
+        operator(filename="later.csv", wait_until=None).execute(Context())
+        with pytest.raises(AirflowSkipException):
+            operator(on_superseded="skip").execute(Context(store, try_number=2))
+        assert store == {}
 
     def test_a_success_leaves_nothing_behind(self, operator):
         store = Store()

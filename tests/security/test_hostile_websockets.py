@@ -90,12 +90,12 @@ async def test_flood_lets_others_run_between_two_messages(monkeypatch: pytest.Mo
     since_others_ran = most = messages = 0
     ended = False
 
-    def count(text: str) -> Any:
+    def count(text: str, **kwargs: Any) -> Any:
         nonlocal since_others_ran, most, messages
         messages += 1
         since_others_ran += 1
         most = max(most, since_others_ran)
-        return change_of(text)
+        return change_of(text, **kwargs)
 
     async def others() -> None:
         nonlocal since_others_ran

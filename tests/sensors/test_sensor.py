@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_workbench.client.errors import WorkbenchError
+from airflow_provider_workbench.client.errors import FileSupersededError, WorkbenchError
 from airflow_provider_workbench.hooks.task_state import FIRST_START_KEY
 from airflow_provider_workbench.hooks.workbench import WorkbenchFatalError, WorkbenchHook
 from airflow_provider_workbench.sensors.workbench import WorkbenchFileSensor
@@ -230,6 +230,16 @@ class TestSuperseded:
         with pytest.raises(AirflowSensorTimeout):
             sensor(upload=first, until="listed", timeout=0.3).execute(context)
 
+    def test_a_file_that_was_seen_and_is_listed_no_more_is_gone_at_once(self, upload, context, workbench_sandbox):
+        """In poke mode; what the upload did not know, the first look found out."""
+        workbench_sandbox.render_delay = 60
+        waiting = sensor(upload=upload("first.csv"), until="rendered", on_superseded="fail")
+        assert waiting.poke(context) is False
+        workbench_sandbox.step_file_limit = 1
+        upload("second.csv")
+        with pytest.raises(FileSupersededError, match="is gone"):
+            waiting.poke(context)
+
     def test_a_file_that_thirty_later_ones_pushed_out(self, upload, context):
         first = upload("first.csv")
         for number in range(30):
@@ -266,10 +276,12 @@ class TestExpected:
 
 
 class TestTimeout:
-    def test_it_fails_and_says_what_was_seen_last(self, upload, context, workbench_sandbox):
+    def test_it_fails_and_what_was_seen_last_is_in_the_log(self, upload, context, workbench_sandbox, capsys, caplog):
         workbench_sandbox.render_delay = 60
         with pytest.raises(AirflowSensorTimeout):
             sensor(upload=upload(), until="rendered", timeout=0.3).execute(context)
+        out, err = capsys.readouterr()
+        assert (out + err + caplog.text).count("is rendering it") == 1
 
     def test_soft_fail_makes_a_skip_of_it(self, upload, context):
         with pytest.raises(AirflowSkipException):
@@ -287,6 +299,31 @@ class TestTimeout:
         monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", "workbench://:token@app.example/workflows/1/")
         with pytest.raises(WorkbenchFatalError, match="not the Create-file URL"):
             sensor(filename="a.csv", since="any", soft_fail=True).execute(context)
+
+    def test_soft_fail_does_not_make_a_skip_of_a_connection_that_breaks_meanwhile(
+        self, monkeypatch, upload, context, workbench_sandbox
+    ):
+        waiting = sensor(filename="no.csv", since="any", soft_fail=True)
+
+        def pause(*_):
+            monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", "workbench://:token@app.example/workflows/1/")
+            return 0.01
+
+        upload()
+        monkeypatch.setattr(waiting, "_get_next_poke_interval", pause)
+        with pytest.raises(WorkbenchFatalError, match="not the Create-file URL") as caught:
+            waiting.execute(context)
+        assert caught.value.kind == "ConfigurationError"
+
+    def test_a_connection_that_is_changed_meanwhile_counts(self, monkeypatch, upload, context, workbench_sandbox):
+        waiting = sensor(filename="a.csv", since="any")
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", workbench_sandbox.step.connection_json())
+        assert waiting.poke(context) is False
+        step = workbench_sandbox.secret_step
+        text = step.connection_json(secret_link=step.secret_link_url)
+        monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", text)
+        WorkbenchHook().upload_file(b"a\n1\n", filename="a.csv")
+        assert waiting.poke(context).xcom_value["name"] == "a.csv"
 
     def test_never_fail_makes_a_skip_of_everything(self, upload, context, workbench_sandbox):
         uploaded = upload()

@@ -114,7 +114,7 @@ def test_a_file_that_came_while_the_triggerer_was_down_is_seen(hook, workbench_s
 
 def test_waiting_costs_no_request(hook, workbench_sandbox):
     event = event_of(trigger(seconds=1.5))
-    assert event == {"state": "timeout", "message": "File 'a.csv' is not among the Step's Files yet."}
+    assert event == {"state": "timeout", "message": "File 'a.csv' is not among the Step's Files yet.", "uuid": None}
     assert [request.status for request in workbench_sandbox.requests] == [101]
 
 
@@ -190,6 +190,24 @@ def test_a_file_that_the_page_does_not_show_either_is_gone(hook, workbench_sandb
     assert (event["state"], event["file"]) == ("superseded", None)
 
 
+def test_a_file_that_it_has_seen_and_that_is_gone_is_not_waited_for(hook, workbench_sandbox):
+    """Also where nobody knew its uuid before."""
+    workbench_sandbox.render_delay = 60
+    upload = hook.upload_file(b"a\n1\n", filename="a.csv")
+    a_trigger = trigger(until="rendered", size=4, not_before=upload.not_before)
+
+    async def run():
+        waiting = asyncio.create_task(anext(a_trigger.run()))
+        await until_true(lambda: "is rendering it" in a_trigger._last_seen)
+        workbench_sandbox.step_file_limit = 1
+        await asyncio.to_thread(hook.upload_file, b"b\n1\n", filename="b.csv")
+        return (await waiting).payload
+
+    (file,) = workbench_sandbox.step.files
+    event = asyncio.run(run())
+    assert (event["state"], event["uuid"]) == ("superseded", file.uuid)
+
+
 class TestMendedConnection:
     """Settings are shared for some seconds, so a wait may begin with those from before somebody mended them."""
 
@@ -249,7 +267,7 @@ async def test_a_connection_that_airflow_does_not_give_counts_as_waiting(hook, m
     monkeypatch.setattr(WorkbenchHook, "_look_up", never)
     async with asyncio.timeout(10):
         event = (await anext(trigger(seconds=0.1).run())).payload
-    assert event == {"state": "timeout", "message": "Workbench has not answered."}
+    assert event == {"state": "timeout", "message": "Workbench has not answered.", "uuid": None}
 
 
 def test_a_render_error_is_told_in_workbenchs_words(hook, workbench_sandbox):
