@@ -49,6 +49,7 @@ def main() -> int:
         print(f"\nThe DAG run failed. Airflow's output is in {home}", file=sys.stderr)
         return 1
     shutil.rmtree(home, ignore_errors=True)
+    say("The sandbox and Airflow have stopped, and that page with them: make demo KEEP=1 leaves both running.")
     return 0
 
 
