@@ -1,7 +1,7 @@
 """A link with long round trips: a proxy on loopback that passes each byte on after half a round trip.
 
-TCP's handshake cannot be slowed down from outside of the kernel, so clients, all of which use urllib3, are held up for
-a round trip when they have connected.
+TCP's handshake cannot be slowed down from outside of the kernel, so clients are held up for a round trip when they have
+connected.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
-
-from urllib3.util import connection
 
 
 class DelayProxy:
@@ -95,11 +93,11 @@ def slow_handshakes(round_trip: float) -> None:
 
     :param round_trip: seconds
     """
-    create_connection = connection.create_connection
+    connect = socket.socket.connect
 
-    def far(*args: Any, **kwargs: Any) -> socket.socket:
-        made = create_connection(*args, **kwargs)
+    def far(self: socket.socket, address: Any) -> None:
+        connect(self, address)
         time.sleep(round_trip)
-        return made
 
-    connection.create_connection = far
+    # not in urllib3, which some processes are yet to import
+    socket.socket.connect = far  # type: ignore[method-assign, assignment]

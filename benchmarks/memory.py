@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from report import Table
@@ -19,6 +22,7 @@ from surroundings import MIB, large_file
 
 SIZES = {"1 MiB": MIB, "256 MiB": 256 * MIB, "1 GiB": 1024 * MIB, "2147483647 bytes": 2147483647}
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
+OURS = "this provider"
 
 # VmHWM and not ru_maxrss: that one is inherited, and would begin with the peak of the process that started this one
 _CHILD = """
@@ -72,21 +76,26 @@ def in_fresh_process(sink: Sink, file: Path, kind: str = "ours") -> Upload:
 def main() -> None:
     table = Table(
         f"Memory: growth of a fresh process by one upload, {ROUNDS} rounds",
-        *("subject", "scheme", "file", "peak growth in MiB", "min–max"),
+        *("subject", "scheme", "file", "peak growth in MiB", "min–max", f"× {OURS} over HTTP, same file"),
     )
     chunks = json.dumps({"chunk_size": 8 * MIB})
-    with Sink() as plain, Sink(tls=True) as encrypted:
-        for name, kind, sink in (
-            ("this provider", "ours", plain),
-            ("this provider", "ours", encrypted),
+    with Sink() as plain, Sink(tls=True) as encrypted, ExitStack() as stack:
+        files = {words: stack.enter_context(large_file(size, sparse=True)) for words, size in SIZES.items()}
+        subjects = (
+            (OURS, "ours", plain),
+            (OURS, "ours", encrypted),
             ("tuspy, chunks of 8 MiB", chunks, plain),
             ("tuspy", "{}", plain),
-        ):
-            for words, size in SIZES.items():
-                with large_file(size, sparse=True) as file:
-                    grown = [in_fresh_process(sink, file, kind).grown / MIB for _ in range(ROUNDS)]
-                table.row(name, sink.scheme, words, median(grown, ".1f"), spread(grown, ".1f"))
-    table.save("memory", "Sparse files.")
+        )
+        grown: dict[tuple[str, str, str], list[float]] = {}
+        for _ in range(ROUNDS):
+            for (name, kind, sink), words in product(subjects, files):
+                upload = in_fresh_process(sink, files[words], kind)
+                grown.setdefault((name, sink.scheme, words), []).append(upload.grown / MIB)
+    for (name, scheme, words), ones in grown.items():
+        times = statistics.median(ones) / statistics.median(grown[OURS, "http", words])
+        table.row(name, scheme, words, median(ones, ".1f"), spread(ones, ".1f"), f"{times:.1f}")
+    table.save("memory", "Sparse files. Medians, and ratios of them.")
 
 
 if __name__ == "__main__":

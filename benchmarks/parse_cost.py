@@ -14,7 +14,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,14 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / ".venv-peers"))
 
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 _OURS = "airflow_provider_workbench"
+_ALL = "this provider: all of these"
 _COMPAT = "airflow.providers.common.compat.sdk"
 _SUBJECTS = {
     "this provider: operator": [f"{_OURS}.operators.workbench"],
     "this provider: sensor": [f"{_OURS}.sensors.workbench"],
     "this provider: triggers": [f"{_OURS}.triggers.workbench"],
     "this provider: decorator": [f"{_OURS}.decorators.workbench"],
-    "this provider: all of these": [f"{_OURS}.{kind}.workbench" for kind in ("operators", "sensors", "triggers")],
+    _ALL: [f"{_OURS}.{kind}.workbench" for kind in ("operators", "sensors", "triggers")],
     # what every provider has of Airflow that has these four kinds
     "Airflow's own base classes of all of these": [
         *(f"{_COMPAT}:{name}" for name in ("BaseOperator", "BaseOperatorLink", "BaseSensorOperator")),
@@ -74,7 +77,7 @@ def subjects() -> dict[str, list[str]]:
     everything = dict(_SUBJECTS)
     decorator = everything["this provider: decorator"]
     if _is_there(decorator[0]):
-        everything["this provider: all of these"] = everything["this provider: all of these"] + decorator
+        everything[_ALL] = everything[_ALL] + decorator
     return {name: modules for name, modules in everything.items() if all(map(_is_there, modules))}
 
 
@@ -131,7 +134,7 @@ def main() -> None:
 
     table = Table(
         f"Parsing: what importing adds to a process that has Airflow, {ROUNDS} rounds",
-        *("what it had", "imported", "ms", "min–max", "modules", "MiB"),
+        *("what it had", "imported", "ms", "min–max", f"× {_ALL}", "modules", "MiB"),
     )
     with airflow_home():
         for base in _BASES:
@@ -139,10 +142,24 @@ def main() -> None:
             seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
             for name, ones in seen.items():
                 times = [one["ms"] for one in ones]
+                shares = [one["ms"] / ours["ms"] for one, ours in zip(ones, seen[_ALL], strict=True)]
                 memory = statistics.median(one["MiB"] for one in ones)
-                table.row(base, name, median(times, ".1f"), spread(times, ".1f"), ones[0]["modules"], f"{memory:.1f}")
+                table.row(
+                    *(base, name, median(times, ".1f"), spread(times, ".1f"), median(shares)),
+                    *(ones[0]["modules"], f"{memory:.1f}"),
+                )
+    notes = [f"Medians; × is of the same round. Providers: {', '.join(_versions(seen))}."]
     missing = sorted(set(_SUBJECTS) - set(seen))
-    table.save("parse_cost", *([f"Not installed, so left out: {'; '.join(missing)}."] if missing else []))
+    if missing:
+        notes.append(f"Not installed, so left out: {'; '.join(missing)}.")
+    table.save("parse_cost", *notes)
+
+
+def _versions(measured: Iterable[str]) -> list[str]:
+    """Of Airflow's own providers among the subjects."""
+    modules = [name.split(".") for subject in measured for name in _SUBJECTS[subject]]
+    names = {parts[2] for parts in modules if parts[:2] == ["airflow", "providers"]} - {"common"}
+    return [f"{name} {version(f'apache-airflow-providers-{name}')}" for name in sorted(names)]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """1 GiB whose connection is cut again and again: bytes sent and time, beside those of the same client without cuts.
 
-The cuts are off the boundaries of chunks, or chunked clients would look better than they are. ``SIZE_MIB``, ``ROUNDS``
-and ``LINK_MBIT`` can change it. Run it with ``make bench-resume``.
+The cuts are off the boundaries of chunks, or chunked clients would look better than they are. ``SIZE_MIB`` and
+``ROUNDS`` can change it. Run it with ``make bench-resume``.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def main() -> None:
         )
     table.save(
         "resume",
-        "On the wire: heads of requests, and what arrived but was lost with the connection, count too.",
+        "On the wire: heads of requests, and what arrived but was lost with the connection, count too. "
+        "What is lost at a cut is what the kernel still holds for the sink: its receive buffer is set to "
+        f"{RECEIVE_BUFFER // 1024} KiB, since over loopback it grows to megabytes, which a cut would cost any client.",
         peers.versions(),
     )
 

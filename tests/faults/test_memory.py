@@ -1,4 +1,4 @@
-"""Memory: 1 GiB through twenty cuts, sent by a process that does nothing else."""
+"""Memory of a process that does nothing but upload: 2 GiB at once, 1 GiB through twenty cuts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_script import Fault
 from rig import Rig
 
-pytestmark = pytest.mark.long
+from airflow_provider_workbench.client.settings import Settings
+from airflow_provider_workbench.sandbox import Sandbox
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read the peak from"),
+]
 
 MIB = 1024 * 1024
 SIZE = 1024 * MIB
@@ -50,20 +57,41 @@ def gibibyte(tmp_path: Path) -> Path:
     return path
 
 
+def upload(settings: Settings, path: Path) -> dict[str, Any]:
+    """In a fresh process. By how many KiB it grew, and the result."""
+    command = [sys.executable, "-c", UPLOAD, settings.endpoint.create_file_url, settings.token, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    print(f"grown by {result['grown'] / 1024:.1f} MiB, {result['bytes_sent']} bytes sent, {result['seconds']} s")
+    return result
+
+
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read the peak from")
+def test_memory_is_the_same_for_the_smallest_and_the_largest_file(fault_sandbox: Sandbox, tmp_path: Path) -> None:
+    fault_sandbox.reset()
+    step = fault_sandbox.step
+    settings = Settings.from_fields(step.create_file_url, step.api_token or "")
+    grown = []
+    for size in (MIB, 2147483647):
+        path = tmp_path / f"{size}.bin"
+        with path.open("wb") as file:
+            file.truncate(size)
+        result = upload(settings, path)
+        assert result["bytes_sent"] == step.files[0].size == size
+        grown.append(result["grown"])
+    assert max(grown) <= 8 * 1024  # KiB
+    assert max(grown) - min(grown) <= 2 * 1024
+
+
 def test_memory_does_not_grow_with_the_file_nor_with_twenty_cuts(rig: Rig, gibibyte: Path) -> None:
     rig.proxy.script = [Fault("cut", method="PATCH", at=SIZE // (CUTS + 1)) for _ in range(CUTS)]
     settings = rig.settings(rig.wb.step)
-    command = [sys.executable, "-c", UPLOAD, settings.endpoint.create_file_url, settings.token, str(gibibyte)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    print(f"grown by {result['grown'] / 1024:.1f} MiB, {result['bytes_sent']} bytes sent, {result['seconds']} s")
+    result = upload(settings, gibibyte)
     assert result["grown"] < 16 * 1024  # KiB
     assert rig.proxy.said("upload").count("PATCH None") == CUTS
     assert rig.sent == SIZE
