@@ -211,6 +211,21 @@ _METADATA = frozenset(
         "192.0.0.192",
     )
 )
+# as distributions write them into /etc/hosts
+_LOOPBACK_NAMES = frozenset(
+    (
+        "localhost",
+        "localhost.localdomain",
+        "localhost4",
+        "localhost4.localdomain4",
+        "localhost6",
+        "localhost6.localdomain6",
+        "ip6-localhost",
+        "ip6-loopback",
+    )
+)
+# private addresses of former times
+_SITE_LOCAL = ipaddress.ip_network("fec0::/10")
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 # where IPv6 carries an IPv4 address in its last four bytes
 _CARRIERS = tuple(map(ipaddress.ip_network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
@@ -226,7 +241,7 @@ def place_of(host: str) -> Place:
     if name in _METADATA_NAMES or address in _METADATA:
         return Place.METADATA
     if address is None:
-        return Place.LOOPBACK if name == "localhost" or name.endswith(".localhost") else Place.NAME
+        return Place.LOOPBACK if name in _LOOPBACK_NAMES or name.endswith(".localhost") else Place.NAME
     # 0.0.0.0 is this machine to whoever connects
     if address.is_loopback or address.is_unspecified or address in _THIS_NETWORK:
         return Place.LOOPBACK
@@ -234,7 +249,7 @@ def place_of(host: str) -> Place:
         return Place.LINK_LOCAL
     if address.is_multicast or address.is_reserved:
         return Place.NOWHERE
-    return Place.PUBLIC if address.is_global else Place.PRIVATE
+    return Place.PUBLIC if address.is_global and address not in _SITE_LOCAL else Place.PRIVATE
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -57,6 +57,15 @@ def _is_usable(proxy: str) -> bool:
     return is_host(parts.hostname or "") and proxy.isprintable() and " " not in proxy
 
 
+def proxy_passwords() -> tuple[str, ...]:
+    """Passwords of the environment's proxies, as written and unquoted."""
+    proxies = getproxies()
+    # not urlsplit, which fails on addresses that cannot be used
+    users = [proxies.get(kind, "").rpartition("@")[0].rpartition("://")[2] for kind in ("https", "http", "all")]
+    passwords = [user.partition(":")[2] for user in users]
+    return tuple(dict.fromkeys(form for password in passwords if password for form in (password, unquote(password))))
+
+
 def trusted_authorities(settings: Settings) -> str:
     """Path of the PEM file to check certificates with: the connection's, else the environment's, else certifi's.
 

@@ -10,6 +10,20 @@ from airflow_provider_workbench.client.patience import Control, Patience
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settings import Settings
 
+NOTHING = " The Step has nothing of it; another try uploads it again."
+
+
+@dataclass(slots=True)
+class Totals:
+    """What an upload took, over all its rounds.
+
+    :ivar bytes_sent: bytes of the file that were sent, repeated ones counted again
+    :ivar resumed_from: bytes; where it last went on after a loss
+    """
+
+    bytes_sent: int = 0
+    resumed_from: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -44,6 +44,9 @@ _SYSTEM_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "se
 _SYSTEM = "leads to the system's own files (/proc, /sys, or what a process has open), and those are never uploaded"
 _MOST_LINKS = 40
 
+# characters; Linux opens no path of more bytes, and some searches below take time by the square of it
+_LONGEST_PATH = 4096
+
 # what addresses have and paths hardly ever: a scheme, somebody@, a query
 _LIKE_ADDRESS = re.compile(r":[/\\]|:[^/]*@|^[^/].*:.*@|^\s*//|//.*@|^\W*https?\W.*@|^[^/]*::|[?&#][^/]*=", re.DOTALL)
 _HIDDEN = "(a path that looks like an address with a password or a signature in it: not shown)"
@@ -58,6 +61,11 @@ def open_regular(path: str, allowed: AllowedRoots | None = None) -> BinaryIO:
     :raises SourceReadError: the disk, or the network drive, failed
     :raises SourceError: it is something else than a regular file, or may not be read
     """
+    if len(path) > _LONGEST_PATH:
+        raise SourceError(
+            f"What should be a path is {len(path)} characters long, and no path has more than {_LONGEST_PATH}. It is "
+            "not shown. Look at what gave it: the file's content in place of its path?"
+        )
     shown = shown_path(path)
     if not path or "\0" in path:
         raise SourceError(f"The path {shown!r} names no file.")
@@ -97,8 +105,11 @@ def shown_path(path: str) -> str:
 
 
 def may_be_address(path: str) -> bool:
-    """True for a path that looks like an address with a password or a signature in it, only not spelled right."""
-    return any(_LIKE_ADDRESS.search(form) for form in (path, unquote(path)))
+    """True for a path that looks like an address with a password or a signature in it, only not spelled right.
+
+    What is too long for a path may be anything.
+    """
+    return len(path) > _LONGEST_PATH or any(_LIKE_ADDRESS.search(form) for form in (path, unquote(path)))
 
 
 def _failure(error: OSError, path: str, shown: str) -> SourceError:

@@ -52,6 +52,9 @@ _OBJECT_CREDENTIALS = re.compile(r"[^/]*:.*@", re.DOTALL)
 # a name or an IPv6 address, with a port; or one of AWS's access points
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:[0-9]*)?|arn:[\w:-]+")
 
+# characters: keys have 1,024 bytes, signed URLs a few times as many; some searches take time by the square of it
+_LONGEST_ADDRESS = 8192
+
 SMALLEST_RANGE = 512 * 1024
 LARGEST_RANGE = 4 * 1024 * 1024
 # seconds; a range should take about as long, so that it neither holds up the upload nor costs a request too many
@@ -325,6 +328,7 @@ def open_object(path: Any, allowed: AllowedRoots | None = None) -> ObjectSource:
     :raises SourceError: it cannot be read, or its file system cannot be used
     """
     address, conn_id = str(path), connection_of(path)
+    check_length(address)
     shown = shown_address(address, conn_id)
     if allowed is not None:
         allowed.check_address(address, conn_id, shown)
@@ -338,6 +342,17 @@ def open_object(path: Any, allowed: AllowedRoots | None = None) -> ObjectSource:
     if allowed is not None:
         allowed.check_reached(address, path.path, shown)
     return ObjectSource(fs, path.path, conn_id=conn_id)
+
+
+def check_length(address: str) -> None:
+    """
+    :raises SourceError: no storage has so long an address
+    """
+    if len(address) > _LONGEST_ADDRESS:
+        raise SourceError(
+            f"What should be an address is {len(address)} characters long, and no object's has more than "
+            f"{_LONGEST_ADDRESS}. It is not shown. Look at what gave it: the object's content in place of its address?"
+        )
 
 
 def connection_of(path: Any) -> str | None:
@@ -383,10 +398,13 @@ def without_secrets(address: str) -> str | None:
 
 
 def holds_credentials(address: str) -> bool:
-    """True if there is a user with a password in it, or what may be one: a storage of objects has no port."""
+    """True if there is a user with a password in it, or what may be one: a storage of objects has no port.
+
+    What is too long for an address may hold anything.
+    """
     scheme, _, rest = address.partition("://")
     pattern = _OBJECT_CREDENTIALS if scheme.lower() in _OBJECTS else _CREDENTIALS
-    return any(pattern.match(form) for form in (rest, unquote(rest)))
+    return len(address) > _LONGEST_ADDRESS or any(pattern.match(form) for form in (rest, unquote(rest)))
 
 
 def secrets_of(address: str) -> tuple[str, ...]:

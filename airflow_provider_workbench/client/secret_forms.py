@@ -7,6 +7,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from airflow_provider_workbench.client.settings import Settings
 
+# characters; what is shorter may be a word of a text that has nothing to do with it
+_LONG = 16
+
 
 def forms_of_settings(settings: Settings) -> tuple[str, ...]:
     """Every form of the connection's token, secret link and session cookie."""
@@ -21,12 +24,16 @@ def forms_for_reading(settings: Settings) -> tuple[str, ...]:
 
 
 def forms_of_upload_url(url: str) -> tuple[str, ...]:
-    """Every form of an upload URL's id, raw and percent-quoted (ids hold a ``+``). Without it the rest opens nothing.
+    """Every form of an upload URL's id, raw and percent-quoted. Without it the rest opens nothing.
 
+    tusd's ids are two with a ``+`` between. Each is a form by itself, and looks the same however the ``+`` is written.
     No more than needed: each form makes Airflow compile a pattern of all that it masks.
     """
     identity = unquote(urlsplit(url).path.rpartition("/")[2])
-    return _unique(identity, quote(identity, safe=""))
+    parts = identity.split("+")
+    if min(map(len, parts)) < _LONG:
+        parts = [identity]
+    return _unique(*parts, *(quote(part, safe="") for part in parts))
 
 
 def _forms(secret: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from airflow_provider_workbench.client.errors import (
     ConfigurationError,
@@ -15,9 +16,11 @@ from airflow_provider_workbench.client.errors import (
 from airflow_provider_workbench.client.evidence import Finding, Shown, weigh
 from airflow_provider_workbench.client.job import Job
 from airflow_provider_workbench.client.steps import File, read_step
-from airflow_provider_workbench.client.transfer import Transfer
 from airflow_provider_workbench.client.tus import Meaning, Reading
 from airflow_provider_workbench.client.waiting import Wanted, pushed_out
+
+if TYPE_CHECKING:
+    from airflow_provider_workbench.client.transfer import Transfer
 
 # beyond this nobody knows what time it was on the server, and a File's age says nothing
 _CLOCKS_AGREE = timedelta(seconds=10)

@@ -6,8 +6,9 @@ PATCH into memory and takes any 2xx for success (protocol section 5). Only its p
 
 from __future__ import annotations
 
+import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from tusclient.client import TusClient
@@ -25,7 +26,7 @@ from airflow_provider_workbench.client.errors import (
     printable,
     refusal,
 )
-from airflow_provider_workbench.client.job import Job
+from airflow_provider_workbench.client.job import NOTHING, Job, Totals
 from airflow_provider_workbench.client.patch_body import PatchBody, digested
 from airflow_provider_workbench.client.progress import human_bytes
 from airflow_provider_workbench.client.read_ahead import ReadAhead, SourceStalledError
@@ -39,21 +40,11 @@ MIB = 1024 * 1024
 LARGEST_SMALLER_PATCH = 64 * MIB
 SMALLEST_PATCH = MIB
 
+# with a digit in it, it may be a piece of an id, or a token in some form. One expression for both takes quadratic time
+_LONG_WORD = re.compile(r"[\w%+/=~.-]{16,}")
+
 _FRUITLESS_ROUNDS = 3
-NOTHING = " The Step has nothing of it; another try uploads it again."
 _PERHAPS = " All bytes may have arrived before, so the Step may or may not have the File; another try looks again."
-
-
-@dataclass(slots=True)
-class Totals:
-    """What an upload took, over all its rounds.
-
-    :ivar bytes_sent: bytes of the file that were sent, repeated ones counted again
-    :ivar resumed_from: bytes; where it last went on after a loss
-    """
-
-    bytes_sent: int = 0
-    resumed_from: int = 0
 
 
 class Transfer(Uploader):
@@ -312,14 +303,14 @@ class Transfer(Uploader):
             self._job.control.sleep(pause)
 
     def _words(self, answer: Answer) -> str:
-        """The TUS server's own words. A proxy's page is not quoted: it may echo the request."""
+        """The TUS server's own words, without what looks like a key. A proxy's page may echo the request."""
         if odd := strangeness(answer):
             return odd
         text = answer.text.strip()
-        identity = self._upload_url.rpartition("/")[2].partition("+")[0]
-        secrets = (identity, *forms_of_upload_url(self._upload_url), *forms_of_settings(self._job.settings))
+        secrets = (*forms_of_upload_url(self._upload_url), *forms_of_settings(self._job.settings))
         if not text or "<" in text or any(secret in text for secret in secrets) or not by_tus_server(answer):
             return ""
+        text = _LONG_WORD.sub(lambda word: "…" if any(map(str.isdigit, word[0])) else word[0], text)
         return f": {printable(text, 200)}"
 
     def _patch(self, body: PatchBody) -> Answer | None:

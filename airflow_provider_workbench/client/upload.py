@@ -5,12 +5,14 @@ Rounds of create-file, :mod:`transfer` and, where no answer says what became of 
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_workbench.client.answers import Answer
 from airflow_provider_workbench.client.backoff import Backoff
@@ -36,7 +38,7 @@ from airflow_provider_workbench.client.errors import (
     printable,
 )
 from airflow_provider_workbench.client.evidence import Finding, Shown
-from airflow_provider_workbench.client.job import Job
+from airflow_provider_workbench.client.job import NOTHING, Job, Totals
 from airflow_provider_workbench.client.listener import Kept, Listener
 from airflow_provider_workbench.client.patience import Control, Patience
 from airflow_provider_workbench.client.server_time import answer_time, server_time
@@ -45,9 +47,11 @@ from airflow_provider_workbench.client.settings import Settings, byte_count
 from airflow_provider_workbench.client.settling import Settling, read_files
 from airflow_provider_workbench.client.sources import Source, open_source
 from airflow_provider_workbench.client.steps import File, read_step
-from airflow_provider_workbench.client.transfer import NOTHING, Totals, Transfer
 from airflow_provider_workbench.client.tus import Meaning
 from airflow_provider_workbench.client.waiting import Wanted
+
+if TYPE_CHECKING:
+    from airflow_provider_workbench.client.transfer import Transfer
 
 # two servers' clocks differ a little, and ours may differ much
 _CLOCK_MARGIN = timedelta(seconds=2)
@@ -212,10 +216,14 @@ class _Upload:
             self._duplicate_possible = kept.duplicate_possible
             # the earlier try may have delivered it
             self._known = None
+        # tuspy imports aiohttp, which takes as long as create-file's answer (measured)
+        threading.Thread(target=_import_transfer, daemon=True).start()
         while True:
             resuming = kept is not None
             upload = kept or self._create_for_later()
             kept = None
+            from airflow_provider_workbench.client.transfer import Transfer
+
             transfer = Transfer(
                 self._job,
                 self._source,
@@ -405,6 +413,11 @@ class _Upload:
             resumed_from=self._totals.resumed_from,
             seconds=round(time.monotonic() - self._started, 3),
         )
+
+
+def _import_transfer() -> None:
+    with contextlib.suppress(Exception):
+        import airflow_provider_workbench.client.transfer  # noqa: F401
 
 
 _EARLIER = (

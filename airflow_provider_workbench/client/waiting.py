@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -232,12 +233,13 @@ def parse_time(value: str) -> datetime:
 
     :raises ConfigurationError: it is not ISO 8601
     """
-    try:
+    moment = None
+    with contextlib.suppress(ValueError):
         moment = datetime.fromisoformat(value.strip())
-    except ValueError:
+    if moment is None:
         raise ConfigurationError(
             f"{printable(repr(value), 60)} is no moment in ISO 8601, such as 2026-01-31T06:00:00+00:00."
-        ) from None
+        )
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -76,9 +76,10 @@ def _local_path(rest: str) -> str:
 def _open_address(scheme: str, rest: str, source_conn_id: str | None, allowed: AllowedRoots | None) -> Source:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_workbench.client.object_source import holds_credentials, shown_address
+    from airflow_provider_workbench.client.object_source import check_length, holds_credentials, shown_address
 
     address = f"{scheme}://{rest}"
+    check_length(address)
     shown = shown_address(address)
     host, slash, key = rest.partition("/")
     user, _, bucket = host.rpartition("@")

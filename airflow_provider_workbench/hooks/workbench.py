@@ -116,11 +116,12 @@ class WorkbenchHook(BaseHook):
         from airflow.providers.common.compat.connection import get_async_connection
         from asgiref.sync import sync_to_async
 
+        from airflow_provider_workbench.client.environment import proxy_passwords
         from airflow_provider_workbench.client.secret_forms import forms_for_reading
 
         settings = self._read(await get_async_connection(self.workbench_conn_id))
         # each new form makes Airflow compile a pattern of all that it masks, and a triggerer may have many connections
-        await sync_to_async(_mask)(forms_for_reading(settings))
+        await sync_to_async(_mask)((*forms_for_reading(settings), *proxy_passwords()))
         return settings
 
     def upload_file(
@@ -210,9 +211,8 @@ class WorkbenchHook(BaseHook):
                 kept_uploads.forget()
 
         kept = kept_uploads.load(settings, name, source.fingerprint) if kept_uploads else None
-        if kept:
-            self._mask_upload_url(kept.upload_url)
-            self._unsettled = kept
+        # masked by the upload, as a new one's address is
+        self._unsettled = kept
         result = upload_file(
             replace(settings, warnings=()),
             source,
@@ -327,9 +327,10 @@ class WorkbenchHook(BaseHook):
         return translated(run)
 
     def _mask_settings(self, settings: Settings) -> None:
+        from airflow_provider_workbench.client.environment import proxy_passwords
         from airflow_provider_workbench.client.secret_forms import forms_of_settings
 
-        _mask(forms_of_settings(settings))
+        _mask((*forms_of_settings(settings), *proxy_passwords()))
 
     def _mask_upload_url(self, url: str) -> None:
         from airflow_provider_workbench.client.secret_forms import forms_of_upload_url

@@ -7,7 +7,7 @@ import certifi
 import pytest
 from client_servers import Authority
 
-from airflow_provider_workbench.client.environment import proxy_for, ssl_context, trusted_authorities
+from airflow_provider_workbench.client.environment import proxy_for, proxy_passwords, ssl_context, trusted_authorities
 from airflow_provider_workbench.client.errors import ConfigurationError
 from airflow_provider_workbench.client.settings import Settings
 
@@ -48,6 +48,29 @@ def test_socks_proxy_is_refused_and_never_passed_by(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigurationError, match=r"a socks5h:// proxy for app\.workbench\.example.*NO_PROXY") as caught:
         proxy_for(URL)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "passwords"),
+    [
+        ("http://proxy.example:3128", ()),
+        ("http://me@proxy.example:3128", ()),
+        ("http://me:@proxy.example:3128", ()),
+        ("http://me:hunter2@proxy.example:3128", ("hunter2",)),
+        ("me:hunter2@proxy.example", ("hunter2",)),
+        ("http://me:a%40b@proxy.example", ("a%40b", "a@b")),
+        ("http://me:a@b:c/d@proxy.example:none", ("a@b:c/d",)),
+        ("socks5://me:hunter2@[proxy.example", ("hunter2",)),
+    ],
+)
+def test_passwords_of_proxies_are_known_also_where_the_address_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, passwords: tuple[str, ...]
+) -> None:
+    assert proxy_passwords() == ()
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+        assert proxy_passwords() == passwords
+        monkeypatch.delenv(name)
 
 
 def test_connections_own_authority_wins_over_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:

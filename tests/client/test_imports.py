@@ -47,3 +47,32 @@ def test_client_imports_neither_airflow_nor_the_rest_of_the_package(path: Path) 
         assert name != "airflow"
         if name.startswith(("airflow_provider_workbench", ".")) and name != "airflow_provider_workbench.client":
             assert name.startswith("airflow_provider_workbench.client."), name
+
+
+def test_tuspy_is_imported_while_create_file_is_under_way() -> None:
+    """It imports aiohttp, which costs a task's only upload as much time as two or three round trips."""
+    code = """
+import sys, time
+from airflow_provider_workbench.client import upload
+from airflow_provider_workbench.client.errors import TokenInvalidError
+from airflow_provider_workbench.client.settings import Settings
+
+assert not {"aiohttp", "tusclient"} & sys.modules.keys()
+
+def create_file(*_):
+    end = time.monotonic() + 60
+    while "airflow_provider_workbench.client.transfer" not in sys.modules and time.monotonic() < end:
+        time.sleep(0.01)
+    print("airflow_provider_workbench.client.transfer" in sys.modules)
+    raise TokenInvalidError("enough")
+
+upload.create_file = create_file
+settings = Settings.from_fields("https://a.example/api/v1/workflows/1/steps/s/files", "t")
+try:
+    upload.upload_file(settings, b"a", filename="a")
+except TokenInvalidError:
+    print("ended")
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "ended"]
+    assert done.stderr == ""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 from urllib.parse import quote
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from airflow_provider_workbench.client.secret_forms import forms_for_reading, fo
 from airflow_provider_workbench.client.settings import Settings
 
 URL = "https://app.workbench.example/api/v1/workflows/123/steps/step-a/files"
-UPLOAD = "https://upload.workbench.example/files/0123abcd+s3~id_-"
+HALVES = ("0f3a9c2e51d8b604aaaaaaaaaaaaaaaa", "2~S3multipartId_AbC.dEf-0123")
 
 
 def test_each_secret_of_the_connection_has_its_forms() -> None:
@@ -31,14 +32,22 @@ def test_who_only_reads_needs_no_form_of_the_token_that_only_uploads_show() -> N
     assert forms_for_reading(settings) == ("token", "cookie", "Y29va2ll")
 
 
-def test_upload_url_is_known_by_its_id() -> None:
-    forms = forms_of_upload_url(UPLOAD)
-    assert forms == ("0123abcd+s3~id_-", "0123abcd%2Bs3~id_-")
-    assert any(form in text for text in (UPLOAD, UPLOAD.replace("+", "%2B")) for form in forms)
+@pytest.mark.parametrize("plus", ["+", "%2B", "%2b"])
+def test_upload_url_is_known_by_both_halves_of_its_id(plus: str) -> None:
+    """However its + is written; and no more forms than these, since each costs."""
+    assert forms_of_upload_url(f"https://u.example/files/{plus.join(HALVES)}") == HALVES
 
 
-def test_quoted_upload_url_gives_the_raw_id_too() -> None:
-    assert "0123abcd+s3" in forms_of_upload_url("https://u.example/files/0123abcd%2Bs3")
+@pytest.mark.parametrize("plus", ["+", "%2B"])
+def test_id_with_a_short_half_is_known_as_a_whole(plus: str) -> None:
+    """A short one is in many a text that has nothing to do with it."""
+    forms = forms_of_upload_url(f"https://u.example/files/{HALVES[0]}{plus}id")
+    assert forms == (f"{HALVES[0]}+id", f"{HALVES[0]}%2Bid")
+
+
+def test_id_with_other_signs_has_them_raw_and_quoted() -> None:
+    forms = forms_of_upload_url(f"https://u.example/files/{HALVES[0]}==+{HALVES[1]}")
+    assert forms == (f"{HALVES[0]}==", HALVES[1], f"{HALVES[0]}%3D%3D")
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), max_size=30))

@@ -13,12 +13,12 @@ from uploads import PAGE, QUICK, TUS, Call, Workbench, page_of, says
 
 from airflow_provider_workbench.client.errors import UploadStoppedError
 from airflow_provider_workbench.client.evidence import Finding
-from airflow_provider_workbench.client.job import Job
+from airflow_provider_workbench.client.job import Job, Totals
 from airflow_provider_workbench.client.patience import Control
 from airflow_provider_workbench.client.session import Session
 from airflow_provider_workbench.client.settling import Settling
 from airflow_provider_workbench.client.sources import BytesSource
-from airflow_provider_workbench.client.transfer import Totals, Transfer
+from airflow_provider_workbench.client.transfer import Transfer
 from airflow_provider_workbench.client.waiting import MAX_FILES, Wanted
 
 SIZE = 4

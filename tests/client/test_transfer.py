@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -683,11 +686,9 @@ def test_page_that_stays_in_trouble_does_not_keep_an_empty_file_back() -> None:
 
 
 def test_untrusted_upload_host_is_for_good() -> None:
-    import json
-
     def handler(peer: Peer) -> None:
         peer.read_request()
-        url = f"https://127.0.0.1:{plain.port}/files/s3cret+id"
+        url = f"https://127.0.0.1:{plain.port}/files/{SECRET}+id{SECRET}"
         peer.answer("200 OK", json.dumps({"tusUploadUrl": url}).encode())
 
     with Wire(lambda peer: (peer.sock.recv(100), peer.send(b"not TLS at all"))) as plain, Wire(handler) as server:
@@ -745,28 +746,74 @@ def test_termination_that_fails_or_takes_too_long_is_given_up() -> None:
 # ---- secrets
 
 
+@pytest.mark.parametrize("plus", ["+", "%2B"])
 @pytest.mark.parametrize(
     "echo",
     [
         f"PATCH /files/{SECRET}1+id{SECRET} failed",
         f"no route to /files/{SECRET}1%2Bid{SECRET}",
+        f"no route to /files/{SECRET}1%2bid{SECRET}",
+        f"no object {SECRET}1",
+        f"NoSuchUpload: id{SECRET}",
         f"<html>/files/{SECRET}1+id{SECRET}</html>",
         f"Bearer {TOKEN}",
     ],
 )
 @pytest.mark.parametrize("header", [TUS, "Server: proxy"])
-def test_page_that_echoes_the_request_shows_no_secret(echo: str, header: str) -> None:
+def test_page_that_echoes_the_request_shows_no_secret(echo: str, header: str, plus: str) -> None:
     """``failing`` looks into the error, those behind it, and the log."""
-    with Workbench(retry_budget=0.1) as server:
+    with Workbench(retry_budget=0.1, plus=plus) as server:
         server.script["PATCH"] = [says("500 Internal Server Error", echo.encode(), header), ...]
         failing(errors.UploadInterruptedError, server.settings, CONTENT, Told(), chunk_size=1000)
 
 
-def test_servers_own_words_are_quoted() -> None:
-    with Workbench(retry_budget=0.3) as server:
-        server.script["PATCH"] = [says("500 Internal Server Error", b"read tcp: i/o timeout\n", TUS), ...]
+RECORDED = Path(__file__).parent.parent / "recorded"
+RECORDED_WORDS = sorted(
+    {
+        recorded["response"]["body"].strip()
+        for name in ("tus", "hook_server_down")
+        for recorded in json.loads((RECORDED / f"{name}.json").read_text("utf-8"))
+        if recorded["response"]["status"] >= 400 and "Tus-Resumable" in dict(recorded["response"]["headers"])
+    }
+    - {"", "(an HTML error page)"}
+)
+
+
+def words_for(said: str, **extra: Any) -> str:
+    """What is made of a TUS server's words."""
+    with Workbench(retry_budget=0.1, **extra) as server:
+        server.script["PATCH"] = [says("500 Internal Server Error", said.encode(), TUS), ...]
         error = failing(errors.UploadInterruptedError, server.settings, CONTENT, chunk_size=1000)
-    assert "answered 500 to the upload: read tcp: i/o timeout." in str(error)
+    return str(error).partition(" answered 500 to the upload")[2].partition(". ")[0]
+
+
+@pytest.mark.parametrize("before", ["1", "12"])
+def test_token_within_longer_base64_is_not_quoted(before: str) -> None:
+    said = b64encode(f"{before}apiToken {TOKEN}".encode()).decode()
+    """There it is in another form than by itself."""
+    assert words_for(f"Upload-Metadata: x {said}; no\n") == ": Upload-Metadata: x …; no"
+
+
+def test_short_secret_is_not_quoted() -> None:
+    assert words_for("The cookie cook-ie is not known.", session_token="cook-ie") == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "read tcp 10.0.0.12:55204->10.0.0.9:9000: i/o timeout",
+        "ERR_UPLOAD_NOT_FOUND: upload not found",
+        "pre-finish hook failed: Internal Server Error",
+        *RECORDED_WORDS,
+    ],
+)
+def test_servers_own_words_are_quoted(said: str) -> None:
+    assert words_for(f"{said}\n") == f": {said}"
+
+
+@pytest.mark.parametrize("word", ["no ", "no"])
+def test_much_that_a_server_says_is_cut(word: str) -> None:
+    assert words_for(word * 80_000) == f": {(word * 100)[:199]}…"
 
 
 def test_lost_connections_show_no_secret() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from client_servers import Peer, Wire
@@ -21,7 +22,7 @@ from airflow_provider_workbench.client.upload import UploadResult, upload_file
 
 QUICK = Patience(first_pause=0.01, longest_pause=0.04, round_pause=0.01, lock=1, source=0.5, grace=0.05, look=0.02)
 TOKEN = "t0ken-of-the-step"
-SECRET = "s3cret"
+SECRET = "s3cret0f3a9c2e51d8b604"
 TUS = "Tus-Resumable: 1.0.0"
 PAGE = b"<html><body>a proxy's page</body></html>"
 
@@ -112,8 +113,8 @@ def text_of(error: BaseException) -> str:
 def check_secrets(told: Told, text: str, settings: Settings) -> None:
     assert settings.token not in text
     for url in told.urls:
-        identity = url.rpartition("/")[2]
-        for secret in (url, identity, identity.partition("+")[0], identity.replace("+", "%2B")):
+        identity = unquote(url.rpartition("/")[2])
+        for secret in (url, identity, *identity.split("+"), identity.replace("+", "%2B"), identity.replace("+", "%2b")):
             assert secret not in text
 
 
@@ -165,8 +166,11 @@ class Workbench:
     ``server.script["PATCH"] = [cut(500), ...]``; a last ``...`` repeats the one before it.
     """
 
-    def __init__(self, *, readable: bool = False, tls: Any = None, receive_buffer: int = 0, **extra: Any) -> None:
+    def __init__(
+        self, *, readable: bool = False, tls: Any = None, receive_buffer: int = 0, plus: str = "+", **extra: Any
+    ) -> None:
         self.readable = readable
+        self.plus = plus
         self.script: dict[str, list[Any]] = {}
         self.calls: list[Call] = []
         self.content = bytearray()
@@ -226,7 +230,7 @@ def _create(call: Call) -> None:
     server.created += 1
     if not server.size:
         _list(server)
-    url = f"{server.url}/files/{SECRET}{server.created}+id{SECRET}"
+    url = f"{server.url}/files/{SECRET}{server.created}{server.plus}id{SECRET}"
     call.answer("200 OK", json.dumps({"tusUploadUrl": url}).encode())
 
 

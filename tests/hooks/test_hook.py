@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from base64 import b64encode
 from types import SimpleNamespace
+from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -228,16 +231,59 @@ def test_an_extra_that_is_no_object_is_an_error(monkeypatch, workbench_sandbox):
         WorkbenchHook().get_settings()
 
 
-def test_secrets_are_masked_in_every_form(connect, workbench_sandbox):
-    from base64 import b64encode
-    from urllib.parse import quote
+# ---- Airflow's masker, which forgets nothing: each of these has secrets of its own
 
+
+def assert_masked(*secrets):
     from airflow.providers.common.compat.sdk import redact
 
-    workbench_sandbox.reset()
-    connect(secret_link="wSecretLink456").upload_file(b"x", filename="x.csv")
-    path = next(seen.path for seen in workbench_sandbox.requests if seen.method == "PATCH")
-    token = workbench_sandbox.step.api_token
-    upload_id = path.rpartition("/")[2]
-    for secret in (token, b64encode(token.encode()).decode(), path, upload_id, quote(upload_id), "wSecretLink456"):
+    for secret in secrets:
         assert secret not in redact(f"said {secret} aloud")
+
+
+def all_forms(secret):
+    return secret, quote(secret, safe=""), b64encode(secret.encode()).decode()
+
+
+async def looked_up(hook):
+    await hook.aget_settings()
+
+
+@pytest.mark.parametrize("look_up", [WorkbenchHook.get_settings, WorkbenchHook.test_connection, looked_up])
+def test_the_connections_secrets_are_masked_in_every_form(connect, workbench_sandbox, look_up):
+    token = workbench_sandbox.step.reset_token(f"tok/en+{uuid4()}")
+    cookie, link = f"c00kie+{uuid4()}", f"wLink{uuid4()}"
+    found = look_up(connect(session_token=cookie, secret_link=link))
+    if look_up is looked_up:
+        asyncio.run(found)
+    assert_masked(token, *all_forms(cookie), *all_forms(link))
+    if look_up is not looked_up:
+        # who only reads sees the token in no other form
+        assert_masked(*all_forms(token))
+
+
+@pytest.mark.parametrize("look_up", [WorkbenchHook.get_settings, WorkbenchHook.test_connection, looked_up])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
+def test_passwords_of_proxies_are_masked_and_users_are_not(connect, monkeypatch, look_up, name):
+    from airflow.providers.common.compat.sdk import redact
+
+    user, password = f"user-{uuid4()}", f"pass:w@rd {uuid4()}"
+    monkeypatch.setenv(name, f"http://{user}:{quote(password)}@proxy.invalid:3128")
+    monkeypatch.setenv("NO_PROXY", "*")
+    found = look_up(connect())
+    if look_up is looked_up:
+        asyncio.run(found)
+    assert_masked(password, quote(password))
+    assert user in redact(user)
+
+
+def test_an_uploads_address_is_masked_in_every_form(connect, workbench_sandbox):
+    connect().upload_file(b"x", filename="x.csv")
+    path = next(seen.path for seen in workbench_sandbox.requests if seen.method == "PATCH")
+    upload_id = path.rpartition("/")[2]
+    assert_masked(path, *upload_id.split("+"), *(upload_id.replace("+", plus) for plus in ("+", "%2B", "%2b")))
+
+
+def test_the_address_of_a_tested_connections_upload_is_masked(connect, workbench_sandbox):
+    connect().test_connection()
+    assert_masked(next(seen.path for seen in workbench_sandbox.requests if seen.method == "DELETE"))

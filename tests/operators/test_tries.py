@@ -90,6 +90,16 @@ def test_a_retry_goes_on_where_the_killed_try_was(connected, store, path, monkey
     assert store.values == {}
 
 
+def test_the_address_of_an_upload_that_is_gone_on_with_is_masked(connected, store, path, monkeypatch):
+    """In another process than the one that made it, whose masker knows nothing yet."""
+    killed(path, context(store), monkeypatch)
+    upload_id = next(seen.path for seen in connected.requests if seen.method == "PATCH").rpartition("/")[2]
+    masked = []
+    monkeypatch.setattr("airflow.providers.common.compat.sdk.mask_secret", masked.append)
+    run(path, context(store, try_number=2), monkeypatch)
+    assert {*upload_id.split("+")} <= {*masked}
+
+
 def test_what_is_kept_is_sealed_and_for_less_than_a_day(connected, store, path, monkeypatch):
     killed(path, context(store), monkeypatch)
     (sealed,) = store.values.values()

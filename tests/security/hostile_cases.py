@@ -244,6 +244,7 @@ ANSWERS = [
     create("an object for the URL", created({"url": URL})),
     create("a list with the URL", created([URL])),
     create("two URLs, the last one a number", answer("200 OK", GOOD[:-1] + b', "tusUploadUrl": 5}')),
+    create("a URL of 1 MB", created(f"{URL}{'x' * MIB}"), LONG_ANSWER),
     create("UTF-16", answer("200 OK", GOOD.decode().encode("utf-16"))),
     Case(
         "a 201",
@@ -283,6 +284,10 @@ PAGE_NOT_FOLLOWED = (
 )
 NOTHING = " The Step has nothing of it; another try uploads it again."
 PERHAPS = " All bytes may have arrived before, so the Step may or may not have the File; another try looks again."
+UNCONFIRMED = (
+    f"All bytes were sent, 4 times, and Workbench did not take the File: {CLOSED} The Step does not have it. Workbench "
+    "is in trouble: another try may find it well again."
+)
 REFUSED_REDIRECTS = [
     ("create-file", errors.ConfigurationError, NOT_FOLLOWED),
     (
@@ -296,6 +301,7 @@ REFUSED_REDIRECTS = [
         "HOST answered {} (a redirect, which is not followed) when asked for the offset. "
         "No progress within 0 s (retry_budget)." + PERHAPS,
     ),
+    ("GET", errors.UploadNotTakenError, UNCONFIRMED),
     ("page", errors.StepUnreadableError, PAGE_NOT_FOLLOWED),
     ("page (aiohttp)", errors.StepUnreadableError, PAGE_NOT_FOLLOWED),
     ("websocket", UNEXPECTED, "HOST answered {} to a websocket."),
@@ -330,10 +336,6 @@ A_YEAR = "31536000"
 FAR_OFF = "Fri, 31 Dec 9999 23:59:59 GMT"
 BUSY = "HOST answered 503 to create-file. Workbench, or its upload server, is in trouble: try again later."
 AT_END = answer("200 OK", b"", TUS, f"Upload-Offset: {len(CONTENT)}", f"Upload-Length: {len(CONTENT)}")
-UNCONFIRMED = (
-    f"All bytes were sent, 4 times, and Workbench did not take the File: {CLOSED} The Step does not have it. Workbench "
-    "is in trouble: another try may find it well again."
-)
 
 
 def offset_of_patch(value: str | None) -> UploadCase:
@@ -512,7 +514,7 @@ URLS = [
     no_address(f"https://127%2e0%2e0%2e1/files/{IDENTITY}"),
     no_address(f"http://upload.example/files/{IDENTITY}", UNENCRYPTED),
     no_address(f"http://localhost/files/{IDENTITY}", UNENCRYPTED),
-    no_address("https://upload.example/" + IDENTITY * 10_000, NO_URL_AT_ALL, "170 KB long"),
+    no_address("https://upload.example/" + IDENTITY * 2_600, NO_URL_AT_ALL, "170 KB long"),
     no_address(f"https://upload.example/a b/{IDENTITY}", NO_URL_AT_ALL, "a space in it"),
     no_address(f"https://upload.example/\r\nX: y/{IDENTITY}", NO_URL_AT_ALL, "a line break in it"),
     no_address(f"https://upload.example/\0/{IDENTITY}", NO_URL_AT_ALL, "a NUL in it"),
@@ -546,6 +548,11 @@ URLS = [
             "localhost",
             "localhost.",
             "upload.localhost",
+            "localhost.localdomain",
+            "localhost4.localdomain4",
+            "localhost6",
+            "ip6-localhost",
+            "ip6-loopback",
             "::1",
             "127.1",
             "2130706433",
@@ -558,7 +565,7 @@ URLS = [
     *[elsewhere(host, NOWHERE) for host in ("255.255.255.255", "224.0.0.1", "ff02::1", "240.0.0.1")],
     *[
         elsewhere(host, PRIVATE, "https://93.184.216.34")
-        for host in ("10.0.0.5", "172.16.3.4", "192.168.1.1", "100.64.0.1", "fd12::1", "::ffff:10.0.0.5")
+        for host in ("10.0.0.5", "172.16.3.4", "192.168.1.1", "100.64.0.1", "fd12::1", "fec0::1", "::ffff:10.0.0.5")
     ],
 ]
 USABLE_URLS = [
@@ -568,6 +575,7 @@ USABLE_URLS = [
     ("https://10.0.0.5", "https://192.168.7.7/files/x"),
     ("http://127.0.0.1:8000", "http://localhost:8001/files/x"),
     ("http://localhost:8000", "http://[::1]:8001/files/x"),
+    ("https://ip6-localhost:8000", "https://localhost6.localdomain6:8001/files/x"),
     ("http://127.0.0.1:8000", "https://upload.example/files/x"),
     # the Create-file URL's own host, whatever it is: the token went there
     ("https://169.254.7.7", "https://169.254.7.7:8443/files/x"),

@@ -16,9 +16,11 @@ from airflow_provider_workbench.client.settings import Settings
 BLOCK = 64 * 1024
 TOKEN = "t0ken-of-the-step"
 LINK = "wSecret123abcDEF456ghi"
-IDENTITY = "s3cretUploadId+s3"
+# as tusd makes them: its own id, and that of the storage
+HALVES = ("0f3a9c2e51d8b604s3cretUploadId00", "2~s3cretIdOfTheStorage0123456789")
+IDENTITY = "+".join(HALVES)
 CONTENT = b"A\n1\n"
-SECRETS = (TOKEN, base64.b64encode(TOKEN.encode()).decode(), LINK, IDENTITY, IDENTITY.partition("+")[0])
+SECRETS = (TOKEN, base64.b64encode(TOKEN.encode()).decode(), LINK, IDENTITY, "%2b".join(HALVES), *HALVES)
 
 # seconds: far longer than a drip's pause, and short enough to wait for
 LIMITS = {"connect_timeout": 1, "stall_timeout": 0.8, "finish_timeout": 0.8, "retry_budget": 0.6}

@@ -32,9 +32,10 @@ from airflow_provider_workbench.client.backoff import Backoff
 from airflow_provider_workbench.client.digest import DigestingSource
 from airflow_provider_workbench.client.errors import WorkbenchError
 from airflow_provider_workbench.client.expected import Expected
-from airflow_provider_workbench.client.job import Job
+from airflow_provider_workbench.client.job import Job, Totals
 from airflow_provider_workbench.client.listener import Kept, Listener
 from airflow_provider_workbench.client.object_source import ObjectSource
+from airflow_provider_workbench.client.patch_body import PatchBody
 from airflow_provider_workbench.client.patience import Control, Patience
 from airflow_provider_workbench.client.progress import ProgressLines
 from airflow_provider_workbench.client.read_ahead import ReadAhead
@@ -46,7 +47,7 @@ from airflow_provider_workbench.client.step_messages import WorkflowSteps
 from airflow_provider_workbench.client.steps import File, Step
 from airflow_provider_workbench.client.subscriptions import Subscription, Subscriptions
 from airflow_provider_workbench.client.tables import TableSource
-from airflow_provider_workbench.client.transfer import Totals, Transfer
+from airflow_provider_workbench.client.transfer import Transfer
 from airflow_provider_workbench.client.tus import Meaning, Reading
 from airflow_provider_workbench.client.unpicklable import Unpicklable
 from airflow_provider_workbench.client.upload import UploadResult
@@ -656,6 +657,9 @@ PUBLIC: dict[str, Callable[[Parts], Any]] = {
     "client.listener.Kept": lambda parts: Kept(parts.url, NOW, NOW),
     "client.listener.Listener": lambda parts: Listener(),
     "client.object_source.ObjectSource": lambda parts: ObjectSource(parts.fs, "/folder/a.csv"),
+    "client.patch_body.PatchBody": lambda parts: PatchBody(
+        parts.job, BytesSource(CONTENT), ReadAhead(BytesSource(CONTENT).open_at, 0, 4), offset=0, length=4
+    ),
     "client.patience.Patience": lambda parts: Patience(),
     "client.patience.Control": lambda parts: Control(),
     "client.progress.ProgressLines": lambda parts: ProgressLines(print, "a.csv"),
@@ -671,7 +675,7 @@ PUBLIC: dict[str, Callable[[Parts], Any]] = {
     "client.subscriptions.Subscription": lambda parts: Subscription(parts.settings.endpoint, 1, print),
     "client.subscriptions.Subscriptions": lambda parts: Subscriptions(),
     "client.tables.TableSource": lambda parts: _table(),
-    "client.transfer.Totals": lambda parts: Totals(),
+    "client.job.Totals": lambda parts: Totals(),
     "client.transfer.Transfer": lambda parts: Transfer(
         parts.job, BytesSource(CONTENT), parts.url, chunk_size=None, resuming=False, totals=Totals()
     ),

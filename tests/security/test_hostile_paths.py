@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_workbench.client import local_files
-from airflow_provider_workbench.client.errors import SourceError, SourceMissingError, WorkbenchError
+from airflow_provider_workbench.client.allowed_roots import AllowedRoots
+from airflow_provider_workbench.client.errors import ConfigurationError, SourceError, SourceMissingError, WorkbenchError
 from airflow_provider_workbench.client.local_files import shown_path
 from airflow_provider_workbench.client.sources import open_source
 from airflow_provider_workbench.hooks.kept_uploads import KeptUploads
@@ -241,6 +242,58 @@ MISSPELLED = [
     "://user:pass123@host/x",
     "https:/\n/user:pass123@host/x",
 ]
+
+
+# ---- length: what a template put in place of a path. Some searches take time by the square of it
+
+
+MUCH = 500_000
+
+
+@pytest.mark.parametrize("text", ["/a" + ":b" * MUCH, "/" + "?" * 2 * MUCH, "a" + ":" * 2 * MUCH, "//" * MUCH])
+@pytest.mark.parametrize("of", [str, Path, lambda text: f"file://{text}"], ids=["text", "path", "file://"])
+@pytest.mark.parametrize("roots", [None, "/srv"])
+def test_path_that_is_longer_than_any_is_refused_at_once(text: str, of: Any, roots: Any) -> None:
+    # Path makes one of several slashes
+    of = str if of is Path and text == "//" * MUCH else of
+    with pytest.raises(SourceError, match=r"is 100000\d characters long, and no path has more than 4096") as caught:
+        open_any(of(text), allowed_roots=roots)
+    assert len(str(caught.value)) < 400
+    assert not caught.value.retryable
+    assert source_name(of(text)) is None
+
+
+def test_longest_path_is_not_refused_for_its_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_bytes(b"A\n1\n")
+    open_any("./" * 2045 + "a.csv").close()
+    with pytest.raises(SourceError, match="File name too long"):
+        open_any("./" * 2045 + "aa.csv")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "https", "memory", "abfs"])
+@pytest.mark.parametrize("roots", [None, "s3://lake"])
+def test_address_that_is_longer_than_any_is_refused_at_once(scheme: str, roots: Any) -> None:
+    address = f"{scheme}://" + "a:" * MUCH
+    with pytest.raises(SourceError, match=r"is 10000\d\d characters long, and no .* more than 8192") as caught:
+        open_any(address, allowed_roots=roots)
+    assert len(str(caught.value)) < 400
+    assert not caught.value.retryable
+
+
+def test_path_object_of_an_address_that_is_longer_than_any_is_refused_at_once() -> None:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from upath import UPath
+
+    for path in (ObjectStoragePath("s3://lake/" + "a:" * MUCH), UPath("memory://lake/" + "a:" * MUCH)):
+        for roots in (None, f"{path.protocol}://lake"):
+            with pytest.raises(SourceError, match="is 10000.. characters long"):
+                open_any(path, allowed_roots=roots)
+
+
+def test_root_that_is_longer_than_any_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="must not hold a user or a password"):
+        AllowedRoots.parse("s3://lake" + "a:" * MUCH)
 
 
 @pytest.mark.parametrize("text", MISSPELLED)
