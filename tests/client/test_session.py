@@ -438,10 +438,14 @@ def test_client_certificate_is_shown_to_a_server_that_asks_after_the_request(aut
         Session(settings_for(server, ca_bundle=ca.cert_file, client_cert=client.both_file)) as session,
     ):
         assert session.request("GET", server.url).body == b"hello"
-        # what the client shows is seen with its next bytes
-        with contextlib.suppress(errors.ConnectionLostError):
-            session.request("GET", server.url)
-        assert shown.get(timeout=30)
+        # what the client shows is seen with its next bytes; where the server's tickets came late, urllib3 takes the
+        # kept connection for a dropped one, and makes another
+        for _ in range(20):
+            with contextlib.suppress(errors.ConnectionLostError):
+                session.request("GET", server.url)
+            if not shown.empty():
+                break
+        assert shown.get_nowait()
 
 
 def test_authorities_are_read_once_for_all_connections_and_not_for_plain_http(
