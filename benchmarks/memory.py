@@ -34,6 +34,7 @@ def kib(name):
 
 kind, url, token, path = sys.argv[1:]
 if kind == "ours":
+    from airflow_provider_workbench.client import transfer  # else imported with the upload
     from airflow_provider_workbench.client.settings import Settings
     from airflow_provider_workbench.client.upload import upload_file
     settings = Settings.from_fields(url, token, {})

@@ -30,6 +30,7 @@ BLOCK = 64 * 1024
 UPLOAD = """
 import json, re, sys
 from airflow_provider_workbench.client.patience import Patience
+from airflow_provider_workbench.client import transfer  # else imported with the upload
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.upload import upload_file
 
