@@ -21,7 +21,7 @@ from sink import TOKEN, Sink
 from surroundings import MIB, large_file
 
 SIZES = {"1 MiB": MIB, "256 MiB": 256 * MIB, "1 GiB": 1024 * MIB, "2147483647 bytes": 2147483647}
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
 OURS = "this provider"
 
 # VmHWM and not ru_maxrss: that one is inherited, and would begin with the peak of the process that started this one

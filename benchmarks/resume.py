@@ -18,7 +18,7 @@ from sink import TOKEN, Sink
 from surroundings import MIB, large_file
 
 SIZE = int(os.environ.get("SIZE_MIB", "1024")) * MIB
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
 CUT_EVERY = 64 * MIB + 1234567
 # what the kernel holds for a sink that dies was sent in vain: without a bound it is megabytes, on loopback only
 RECEIVE_BUFFER = 256 * 1024

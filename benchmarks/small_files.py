@@ -25,7 +25,7 @@ from sink import TOKEN, Sink
 from surroundings import airflow_home, connection, large_file
 
 FILES = int(os.environ.get("FILES", "50"))
-COLD_FILES = min(FILES, 5)
+FEW = min(FILES, 5)
 SIZE = 10 * 1024
 ROUND_TRIP = 0.1
 
@@ -51,7 +51,6 @@ def subjects(sink: Sink, file: Path) -> dict[str, Subject]:
         "this provider, a new hook for each": lambda: in_fork(lambda: timed(lambda: hook(conn_id, file))),
         "this provider, one hook for all": Worker(lambda: timed(lambda: one.upload_file(file))),
         "this provider, one `Session` for all": lambda: timed(lambda: upload_file(settings, file, session=session)),
-        "tuspy": lambda: tuspy(sink.create_file_url, file),
     }
 
 
@@ -112,7 +111,7 @@ def main() -> None:
 
         runs = measured(subjects(sink, file), FILES)
         with cold_subjects(sink, file) as uploads:
-            runs |= measured(uploads, COLD_FILES)
+            runs |= measured({"tuspy": lambda: tuspy(sink.create_file_url, file), **uploads}, FEW)
     for name in runs:
         # the first round does not count
         (each,) = set(seen[name][1:])

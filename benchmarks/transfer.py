@@ -12,7 +12,7 @@ from pathlib import Path
 import peers
 from report import Table
 from rounds import Subject, interleave, median, ratios, spread
-from sink import TOKEN, Sink
+from sink import Sink
 from surroundings import MIB, airflow_home, connection, large_file
 
 SIZE = int(os.environ.get("SIZE_MIB", "1024")) * MIB
@@ -22,19 +22,13 @@ SENDFILE = "`socket.sendfile`"
 
 
 def subjects(sink: Sink, file: Path) -> dict[str, Subject]:
-    from airflow_provider_workbench.client.session import Session
-    from airflow_provider_workbench.client.settings import Settings
-    from airflow_provider_workbench.client.upload import upload_file
     from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 
-    settings = Settings.from_fields(sink.create_file_url, TOKEN)
-    session = Session(settings)
     hook = WorkbenchHook(connection(sink))
     found: dict[str, Subject] = {
         CURL: partial(peers.curl, sink, file),
         SENDFILE: partial(peers.sendfile, sink, file),
         "this provider: hook": lambda: hook.upload_file(file) and None,
-        "this provider: client with kept connections": lambda: upload_file(settings, file, session=session) and None,
         "`requests.patch(data=file)`": partial(peers.requests_patch, sink, file),
         "tuspy": partial(peers.tuspy, sink, file),
         "tuspy, chunks of 8 MiB": partial(peers.tuspy, sink, file, 8 * MIB),

@@ -34,7 +34,7 @@ from airflow_provider_workbench.client.upload import upload_file  # noqa: E402
 from airflow_provider_workbench.sandbox import Sandbox, Step  # noqa: E402
 
 WAITERS = int(os.environ.get("WAITERS", "1000"))
-IDLE_SECONDS = 20.0
+IDLE_SECONDS = 15.0
 LIMIT_SECONDS = 180.0
 FILES = 100
 # a Step keeps 30, and a poller looks late
@@ -109,7 +109,7 @@ def measure(home: Path, wb: Sandbox, kind: str, waiters: int, workflows: int) ->
 def measure_burst(home: Path, wb: Sandbox, kind: str) -> Seen:
     """Let all wait for the same File, or for the same moment."""
     steps = _make_steps(wb, 1)
-    moment = datetime.now(UTC) + timedelta(seconds=60)
+    moment = datetime.now(UTC) + timedelta(seconds=45)
     notes = _defer(home, kind, [Waiter("wb_0", "a.csv")] * WAITERS, moment if kind == "Clock" else None)
     with _triggerer(home, notes, steps) as runner:
         _wait_for(notes, "runs", WAITERS)
@@ -273,13 +273,15 @@ def main() -> None:
     burst = Table(f"{WAITERS:,} triggers that fire at once", "subject", "first", "p50", "p99", "last")
     try:
         with Sandbox() as wb:
+            first: dict[str, Seen] = {}
             for kind, name, workflows in (
                 ("Idle", "Airflow's own (does nothing)", 1),
                 ("Pushed", "this provider", 1),
                 ("Pushed", "this provider", min(100, WAITERS)),
                 ("Poller", "a page GET per waiter every 5 s", 1),
             ):
-                first = measure(home, wb, kind, 1, 1)
+                if kind not in first:
+                    first[kind] = measure(home, wb, kind, 1, 1)
                 seen = measure(home, wb, kind, WAITERS, workflows)
                 table.row(
                     name,
@@ -288,7 +290,7 @@ def main() -> None:
                     seen.percentile(99),
                     seen.sockets,
                     seen.requests,
-                    f"{(seen.memory - first.memory) / (WAITERS - 1) / 1000:.1f}",
+                    f"{(seen.memory - first[kind].memory) / (WAITERS - 1) / 1000:.1f}",
                     f"{100 * seen.cpu:.1f} %",
                 )
             for kind, name in (
