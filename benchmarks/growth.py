@@ -23,7 +23,7 @@ from airflow_provider_workbench.sandbox import Sandbox
 
 SIZES = (MIB, 4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB, 2147483647)
 WAITERS = (1, 10, 100, 1000)
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
 
 
 def measure_sizes() -> None:

@@ -34,7 +34,7 @@ from airflow_provider_workbench.client.upload import upload_file  # noqa: E402
 from airflow_provider_workbench.sandbox import Sandbox, Step  # noqa: E402
 
 WAITERS = int(os.environ.get("WAITERS", "1000"))
-IDLE_SECONDS = 15.0
+IDLE_SECONDS = 10.0
 LIMIT_SECONDS = 180.0
 FILES = 100
 # a Step keeps 30, and a poller looks late

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -133,7 +133,7 @@ def judge(step: Step, wanted: Wanted) -> Verdict:
     Several Files may match when the same name and size was delivered more than once: then any of them that the Step
     uses will do, since nothing tells them apart.
     """
-    ours = [file for file in step.files if wanted.matches(file)]
+    ours = _ours(step.files, wanted)
     if not ours:
         return _judge_missing(step, wanted)
     newest = ours[0]
@@ -187,11 +187,19 @@ def resolved(step: Step, wanted: Wanted, *, just_delivered: bool = False) -> Wan
     """
     if wanted.uuid is not None or wanted.is_pattern:
         return wanted
-    found = [file.uuid for file in step.files if wanted.matches(file)]
+    found = [file.uuid for file in _ours(step.files, wanted)]
     # later Files may have pushed ours out by now, and left its twin
     if len(found) == 1 and (just_delivered or not pushed_out(step.files, wanted)):
         return replace(wanted, uuid=found[0])
     return wanted
+
+
+def _ours(files: Sequence[File], wanted: Wanted) -> list[File]:
+    # by name first: a thousand waiters look through thirty Files at each push
+    if wanted.name is not None and not wanted.is_pattern and wanted.uuid is None:
+        name = wanted.name
+        files = [file for file in files if file.name == name]
+    return [file for file in files if wanted.matches(file)]
 
 
 def matches_name(name: str, pattern: str) -> bool:
