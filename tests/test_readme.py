@@ -1,4 +1,4 @@
-"""What the README promises is held by tests: each line of its fault table names some, and they exist."""
+"""What the README promises is held by tests, which exist, and its figures are those of ``benchmarks/RESULTS.md``."""
 
 from __future__ import annotations
 
@@ -37,3 +37,12 @@ def test_every_line_of_the_fault_table_names_tests_that_exist() -> None:
     assert list(tests) == lines == list(range(1, len(lines) + 1))
     assert all(tests.values())
     assert [test for names in tests.values() for test in names if not exists(test)] == []
+
+
+def test_every_line_of_the_performance_table_is_a_result() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = (ROOT / "benchmarks/RESULTS.md").read_text(encoding="utf-8").splitlines()
+    section = readme.partition("\n## How fast\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    assert [row for row in rows if row not in results] == []
