@@ -15,7 +15,8 @@ import atheris
 
 MODULE, NAME, EXAMPLES = sys.argv[1:]
 
-sys.path.insert(0, str(Path(__file__).parent))
+FOLDER = Path(__file__).parent
+sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
 with atheris.instrument_imports(include=["airflow_provider_workbench"]):
     run = getattr(importlib.import_module(MODULE), NAME).hypothesis.fuzz_one_input
 
