@@ -74,6 +74,9 @@ class WorkflowSteps:
         """
         data = self._data.get(self._numbers.get(slug, ""))
         if data is None or data.get("slug") != slug:
+            # gone, or a number has changed hands, which no Workbench does
+            data = next((step for step in self._data.values() if step.get("slug") == slug), None)
+        if data is None:
             self._parsed.pop(slug, None)
             return None
         before, step = self._parsed.get(slug, (None, None))

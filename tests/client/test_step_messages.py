@@ -154,3 +154,15 @@ def test_table_that_was_pasted_into_a_step_is_not_kept(recorded: Recorded) -> No
     steps.merge({"updateSteps": {"1": {"params": {**state["1"]["params"], "csv": "a,b\n" * 1_000_000}}}})
     assert steps.get("step-pubUp_-01") == started(start).get("step-pubUp_-01")
     assert len(pickle.dumps(steps)) < 100_000
+
+
+def test_slug_that_two_steps_had_for_a_while_is_still_found(recorded: Recorded) -> None:
+    """No Workbench sends such; fuzzing did."""
+    (start, *_) = changes(recorded, "public-anonymous")
+    step = start["updateSteps"]["1"]
+    steps = started(start)
+    steps.merge({"updateSteps": {"7": {**step, "slug": "step-x"}}})
+    steps.merge({"updateSteps": {"1": {"slug": "step-x"}}})
+    steps.merge({"updateSteps": {"1": {"slug": step["slug"]}}})
+    assert steps.get("step-x") is not None
+    assert steps.get(step["slug"]) is not None
