@@ -37,7 +37,6 @@ class WorkflowSteps:
 
     def __init__(self) -> None:
         self._data: dict[str, dict[str, Any]] = {}
-        self._numbers: dict[str, str] = {}
         self._parsed: dict[str, tuple[dict[str, Any], Step]] = {}
 
     def replace(self, steps: Mapping[str, Any]) -> None:
@@ -46,7 +45,6 @@ class WorkflowSteps:
         :param steps: complete JSON by the Step's number, from a first message or a page
         """
         self._data = {}
-        self._numbers = {}
         for key, step in steps.items():
             if isinstance(step, dict):
                 self._put(key, step)
@@ -63,19 +61,14 @@ class WorkflowSteps:
 
     def _put(self, key: str, step: dict[str, Any]) -> None:
         # the rest may be large: a table that somebody pasted is a parameter
-        kept = self._data[key] = what_is_read(step)
-        if isinstance(slug := kept.get("slug"), str):
-            self._numbers[slug] = key
+        self._data[key] = what_is_read(step)
 
     def get(self, slug: str) -> Step | None:
         """The Step; None if the Workflow has no such. The same object as before if nothing in it has changed.
 
         :raises UnexpectedAnswerError: it is not a Step as Workbench sends it
         """
-        data = self._data.get(self._numbers.get(slug, ""))
-        if data is None or data.get("slug") != slug:
-            # gone, or a number has changed hands, which no Workbench does
-            data = next((step for step in self._data.values() if step.get("slug") == slug), None)
+        data = next((step for step in self._data.values() if step.get("slug") == slug), None)
         if data is None:
             self._parsed.pop(slug, None)
             return None

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _LOCAL = ("file", "local")
-_SHORTEST_MASKED = 5
 _AZURE = ("abfs", "abfss", "adl")
 # distributions whose file systems Airflow knows by these schemes, with the extra that brings the library
 _PACKAGES = {
@@ -124,16 +123,13 @@ def _check_place(scheme: str, place: str) -> None:
 
 
 def _open_with_fsspec(scheme: str, address: str, shown: str, allowed: AllowedRoots | None) -> Source:
-    from airflow.providers.common.compat.sdk import mask_secret
     from fsspec.core import url_to_fs
 
     from airflow_provider_workbench.client.object_failures import source_error
     from airflow_provider_workbench.client.object_source import ObjectSource, secrets_of
+    from airflow_provider_workbench.hooks.masking import mask
 
-    for secret in secrets_of(address):
-        # Airflow 3 takes no shorter ones, and Airflow 2 would mask a letter everywhere
-        if len(secret) >= _SHORTEST_MASKED:
-            mask_secret(secret)
+    mask(secrets_of(address))
     problem: ConfigurationError | SourceError | None = None
     try:
         fs, path = url_to_fs(address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,10 +118,11 @@ class WorkbenchHook(BaseHook):
 
         from airflow_provider_workbench.client.environment import proxy_passwords
         from airflow_provider_workbench.client.secret_forms import forms_for_reading
+        from airflow_provider_workbench.hooks.masking import mask
 
         settings = self._read(await get_async_connection(self.workbench_conn_id))
         # each new form makes Airflow compile a pattern of all that it masks, and a triggerer may have many connections
-        await sync_to_async(_mask)((*forms_for_reading(settings), *proxy_passwords()))
+        await sync_to_async(mask)((*forms_for_reading(settings), *proxy_passwords()))
         return settings
 
     def upload_file(
@@ -329,13 +330,15 @@ class WorkbenchHook(BaseHook):
     def _mask_settings(self, settings: Settings) -> None:
         from airflow_provider_workbench.client.environment import proxy_passwords
         from airflow_provider_workbench.client.secret_forms import forms_of_settings
+        from airflow_provider_workbench.hooks.masking import mask
 
-        _mask((*forms_of_settings(settings), *proxy_passwords()))
+        mask((*forms_of_settings(settings), *proxy_passwords()))
 
     def _mask_upload_url(self, url: str) -> None:
         from airflow_provider_workbench.client.secret_forms import forms_of_upload_url
+        from airflow_provider_workbench.hooks.masking import mask
 
-        _mask(forms_of_upload_url(url))
+        mask(forms_of_upload_url(url))
 
 
 def translated(run: Callable[[], _T]) -> _T:
@@ -347,13 +350,6 @@ def translated(run: Callable[[], _T]) -> _T:
         failure = for_airflow(error)
     # outside the except, so that no context is chained
     raise failure
-
-
-def _mask(secrets: Iterable[str]) -> None:
-    from airflow.providers.common.compat.sdk import mask_secret
-
-    for secret in secrets:
-        mask_secret(secret)
 
 
 def _create_file_url(connection: Connection) -> str:

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from .server import Sandbox
     except ImportError as error:
-        print(f"{error}\nInstall what it needs: pip install 'airflow-provider-workbench[sandbox]'", file=sys.stderr)
+        print(f"{error}\nInstall the extra 'sandbox' (in a clone: pip install '.[sandbox]').", file=sys.stderr)
         return 2
 
     # Blocked here and in the threads to come, so that no thread but this one can take a signal.

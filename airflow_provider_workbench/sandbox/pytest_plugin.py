@@ -17,7 +17,7 @@ def _workbench_sandbox_server() -> Iterator[Sandbox]:
         from .server import Sandbox
     except ImportError as error:
         pytest.fail(
-            f"workbench_sandbox needs the sandbox extra ({error}): pip install 'airflow-provider-workbench[sandbox]'",
+            f"workbench_sandbox needs the sandbox extra ({error}; in a clone: pip install '.[sandbox]').",
             pytrace=False,
         )
     with Sandbox() as sandbox:

@@ -789,8 +789,8 @@ def words_for(said: str, **extra: Any) -> str:
 
 @pytest.mark.parametrize("before", ["1", "12"])
 def test_token_within_longer_base64_is_not_quoted(before: str) -> None:
-    said = b64encode(f"{before}apiToken {TOKEN}".encode()).decode()
     """There it is in another form than by itself."""
+    said = b64encode(f"{before}apiToken {TOKEN}".encode()).decode()
     assert words_for(f"Upload-Metadata: x {said}; no\n") == ": Upload-Metadata: x …; no"
 
 

@@ -277,6 +277,17 @@ def test_passwords_of_proxies_are_masked_and_users_are_not(connect, monkeypatch,
     assert user in redact(user)
 
 
+def test_short_password_of_a_proxy_is_not_masked(connect, monkeypatch):
+    """Airflow 2 would mask the letter in every text."""
+    told = []
+    monkeypatch.setattr("airflow.providers.common.compat.sdk.mask_secret", told.append)
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:a@proxy.invalid:3128")
+    hook = connect()
+    hook.get_settings()
+    assert hook.get_settings().token in told
+    assert "a" not in told
+
+
 def test_an_uploads_address_is_masked_in_every_form(connect, workbench_sandbox):
     connect().upload_file(b"x", filename="x.csv")
     path = next(seen.path for seen in workbench_sandbox.requests if seen.method == "PATCH")
