@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
+import time
 from contextlib import ExitStack
+from datetime import datetime
 
 from memory import Upload, in_fresh_process
 from report import Table
@@ -19,11 +21,15 @@ from surroundings import MIB, large_file
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.upload import upload_file
 from airflow_provider_workbench.client.watch import watch_step
-from airflow_provider_workbench.sandbox import Sandbox
+from airflow_provider_workbench.sandbox import Sandbox, Step
 
 SIZES = (MIB, 4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB, 2147483647)
 WAITERS = (1, 10, 100, 1000)
-ROUNDS = int(os.environ.get("ROUNDS", "2"))
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+# below, the first milliseconds are a large part of the time
+STRAIGHT_FROM = 256 * MIB
+# below, the file may not fill all buffers: of 512 KiB each, two are read ahead, one is sent and one is being read
+FLAT_FROM = 16 * MIB
 
 
 def measure_sizes() -> None:
@@ -41,24 +47,25 @@ def measure_sizes() -> None:
                 if number:
                     uploads[size].append(upload)
     first = statistics.median(each.seconds for each in uploads[MIB])
-    slopes, growths = [], []
+    slopes, growths = {}, {}
     for size, ones in uploads.items():
         seconds = [one.seconds for one in ones]
         middle = statistics.median(seconds)
-        slope = (middle - first) / (size - MIB) * 2**30 if size > MIB else None
-        # below, the first milliseconds are most of the time
-        if size >= 64 * MIB and slope is not None:
-            slopes.append(slope)
-        growths.append(statistics.median(one.grown for one in ones) / MIB)
-        shown = "–" if slope is None else f"{slope:.2f}"
-        table.row(f"{size / MIB:,.0f}", f"{middle:.3f}", spread(seconds, ".3f"), shown, f"{growths[-1]:.1f}")
-    straight = "a straight line" if max(slopes) < 1.5 * min(slopes) else "no straight line"
-    # a file of 1 MiB does not fill the buffers
-    flat = "flat" if max(growths) < 8 and max(growths) - min(growths) < 2 else "not flat"
+        growths[size] = statistics.median(one.grown for one in ones) / MIB
+        if size > MIB:
+            slopes[size] = (middle - first) / (size - MIB) * 2**30
+        slope = f"{slopes[size]:.2f}" if size > MIB else "–"
+        table.row(f"{size / MIB:,.0f}", f"{middle:.3f}", spread(seconds, ".3f"), slope, f"{growths[size]:.1f}")
+    long = [slope for size, slope in slopes.items() if size >= STRAIGHT_FROM]
+    full = [growth for size, growth in growths.items() if size >= FLAT_FROM]
+    straight = "a straight line" if max(long) < 1.25 * min(long) else "no straight line"
+    flat = "flat" if max(full) < 8 and max(full) - min(full) < 1 else "not flat"
     table.save(
         "growth",
-        f"Time: {straight}, from 64 MiB on {spread(slopes)} s per GiB beyond the smallest.",
-        f"Memory: {flat}, {spread(growths, '.1f')} MiB from the smallest to the largest (flat: below 8, and 2 apart).",
+        f"Time: {straight}. From {STRAIGHT_FROM // MIB} MiB on, where sending is most of it, each GiB beyond the "
+        f"smallest file takes {spread(long)} s (a straight line: the most is less than 1.25 times the least).",
+        f"Memory: {flat}. From {FLAT_FROM // MIB} MiB on, where the file fills all buffers, as one of 1 MiB does not, "
+        f"{spread(full, '.1f')} MiB (flat: below 8, and less than 1 apart).",
     )
 
 
@@ -72,9 +79,8 @@ def measure_waiters() -> None:
         for waiters in WAITERS:
             wb.reset()
             step = wb.add_workflow("Workflow", public=True).add_step()
-            settings = Settings.from_fields(step.create_file_url, step.api_token or "")
             wb.clear_requests()
-            seconds = asyncio.run(_wait(settings, waiters))
+            seconds = asyncio.run(_wait(step, waiters))
             gets = [request for request in wb.requests if request.host == "frontend" and request.method == "GET"]
             sockets = sum(request.status == 101 for request in gets)
             requests.add(len(gets))
@@ -82,19 +88,20 @@ def measure_waiters() -> None:
     flat = "flat" if len(requests) == 1 else "not flat"
     table.save(
         "growth-waiters",
-        f"Requests: {flat}. Times are from the end of the upload to the moment when the last waiter has seen the File.",
+        f"Requests: {flat}. Times are of one File each, from its `createdAt` to when the last waiter has seen it.",
     )
 
 
-async def _wait(settings: Settings, waiters: int) -> float:
-    """Seconds from the upload to the moment when the last one knows."""
+async def _wait(step: Step, waiters: int) -> float:
+    """Seconds from the File's ``createdAt`` to the moment when the last one knows."""
+    settings = Settings.from_fields(step.create_file_url, step.api_token or "")
     ready = asyncio.Semaphore(0)
 
     async def wait() -> None:
         async with watch_step(settings, poke_interval=60, log=print) as states:
             ready.release()
-            async for step in states:
-                if step.files:
+            async for state in states:
+                if state.files:
                     return
 
     tasks = [asyncio.create_task(wait()) for _ in range(waiters)]
@@ -102,10 +109,9 @@ async def _wait(settings: Settings, waiters: int) -> float:
         await ready.acquire()
     await asyncio.sleep(1)
     await asyncio.to_thread(upload_file, settings, b"a\n1\n", filename="a.csv")
-    began = asyncio.get_running_loop().time()
     async with asyncio.timeout(60):
         await asyncio.gather(*tasks)
-    return asyncio.get_running_loop().time() - began
+    return time.time() - datetime.fromisoformat(step.files[0].created_at).timestamp()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / ".venv-peers"))
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 _OURS = "airflow_provider_workbench"
 _ALL = "this provider: all of these"
+_AIRFLOWS = "Airflow's own base classes of all of these"
 _COMPAT = "airflow.providers.common.compat.sdk"
 _SUBJECTS = {
     "this provider: operator": [f"{_OURS}.operators.workbench"],
@@ -37,7 +38,7 @@ _SUBJECTS = {
     "this provider: decorator": [f"{_OURS}.decorators.workbench"],
     _ALL: [f"{_OURS}.{kind}.workbench" for kind in ("operators", "sensors", "triggers")],
     # what every provider has of Airflow that has these four kinds
-    "Airflow's own base classes of all of these": [
+    _AIRFLOWS: [
         *(f"{_COMPAT}:{name}" for name in ("BaseOperator", "BaseOperatorLink", "BaseSensorOperator")),
         *("airflow.triggers.base", f"{_COMPAT}:DecoratedOperator"),
     ],
@@ -136,6 +137,7 @@ def main() -> None:
         f"Parsing: what importing adds to a process that has Airflow, {ROUNDS} rounds",
         *("what it had", "imported", "ms", "min–max", f"× {_ALL}", "modules", "MiB"),
     )
+    notes = []
     with airflow_home():
         for base in _BASES:
             done = subprocess.run([sys.executable, __file__, base], stdout=subprocess.PIPE, check=True, text=True)
@@ -148,7 +150,16 @@ def main() -> None:
                     *(base, name, median(times, ".1f"), spread(times, ".1f"), median(shares)),
                     *(ones[0]["modules"], f"{memory:.1f}"),
                 )
-    notes = [f"Medians; × is of the same round. Providers: {', '.join(_versions(seen))}."]
+            ours, airflows = (median([one["ms"] for one in seen[name]], ".1f") for name in (_ALL, _AIRFLOWS))
+            notes.append(
+                f"Where the process had {base}: of this provider's {ours} ms, {airflows} are Airflow's own base "
+                "classes, which every provider with these four kinds imports."
+            )
+    notes += [
+        "MiB: only memory that no file stands behind. Pages of the parent, which are copied when the child writes to "
+        "them, are not counted.",
+        f"Medians; × is of the same round. Providers: {', '.join(_versions(seen))}.",
+    ]
     missing = sorted(set(_SUBJECTS) - set(seen))
     if missing:
         notes.append(f"Not installed, so left out: {'; '.join(missing)}.")

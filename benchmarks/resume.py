@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
 import peers
 from report import Table
 from rounds import Subject, interleave, median, ratios, spread
-from sink import TOKEN, Sink
+from sink import TOKEN, Counts, Sink
 from surroundings import MIB, large_file
 
 SIZE = int(os.environ.get("SIZE_MIB", "1024")) * MIB
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROUNDS = int(os.environ.get("ROUNDS", "7"))
 CUT_EVERY = 64 * MIB + 1234567
 # what the kernel holds for a sink that dies was sent in vain: without a bound it is megabytes, on loopback only
 RECEIVE_BUFFER = 256 * 1024
 SUBJECTS = ("this provider", "tuspy, chunks of 8 MiB, retries without a pause", "tus-js-client")
 
 
-def subjects(sink: Sink, file: Path, wire: dict[str, list[int]], label: str) -> dict[str, Subject]:
+def subjects(whole: Sink, cutting: Sink, file: Path, seen: dict[str, list[Counts]]) -> dict[str, Subject]:
+    """Each with and without cuts.
+
+    :param seen: what the sink saw, added to by each upload
+    """
+    return _subjects(whole, file, seen, "") | _subjects(cutting, file, seen, ", cut")
+
+
+def _subjects(sink: Sink, file: Path, seen: dict[str, list[Counts]], label: str) -> dict[str, Subject]:
     from airflow_provider_workbench.client.settings import Settings
     from airflow_provider_workbench.client.upload import upload_file
 
@@ -43,7 +52,10 @@ def subjects(sink: Sink, file: Path, wire: dict[str, list[int]], label: str) -> 
             seconds = send() or time.perf_counter() - began
             # until the sink has seen the end of the last connection
             time.sleep(0.2)
-            wire.setdefault(name, []).append(sink.take_counts().wire)
+            counts = sink.take_counts()
+            if counts.wire < file.stat().st_size:
+                raise RuntimeError("This kernel does not say how many bytes a connection received.")
+            seen[name].append(counts)
             return seconds
 
         return subject
@@ -59,20 +71,20 @@ def main() -> None:
         f"Resuming: {SIZE // MIB:,} MiB over HTTP, cut every {CUT_EVERY:,} bytes, {ROUNDS} rounds",
         *("subject", "cuts", "bytes on the wire / size", "min–max", "seconds", "× uncut", "min–max"),
     )
-    wire: dict[str, list[int]] = {}
+    seen: dict[str, list[Counts]] = defaultdict(list)
     with (
+        large_file(CUT_EVERY + 32 * MIB) as small,
         large_file(SIZE) as file,
         Sink(receive_buffer=RECEIVE_BUFFER) as whole,
         Sink(cut_every=CUT_EVERY, receive_buffer=RECEIVE_BUFFER) as cutting,
     ):
-        both = subjects(whole, file, wire, "") | subjects(cutting, file, wire, ", cut")
-        runs = interleave(dict(sorted(both.items())), ROUNDS)
-    for name in runs:
+        warm_up = subjects(whole, cutting, small, defaultdict(list))
+        runs = interleave(subjects(whole, cutting, file, seen), ROUNDS, warm_up)
+    for name in sorted(runs):
         uncut = runs[name.removesuffix(", cut")]
-        # the first round does not count
-        shares = [each / SIZE for each in wire[name][1:]]
+        shares = [each.wire / SIZE for each in seen[name]]
         times = ratios(runs[name], uncut)
-        cuts = (SIZE - 1) // CUT_EVERY if name.endswith(", cut") else 0
+        cuts = "–".join(map(str, sorted({each.cuts for each in seen[name]})))
         seconds = [run.seconds for run in runs[name]]
         table.row(
             name, cuts, median(shares, ".4f"), spread(shares, ".4f"), median(seconds), median(times), spread(times)
@@ -80,8 +92,8 @@ def main() -> None:
     table.save(
         "resume",
         "On the wire: heads of requests, and what arrived but was lost with the connection, count too. "
-        "What is lost at a cut is what the kernel still holds for the sink: its receive buffer is set to "
-        f"{RECEIVE_BUFFER // 1024} KiB, since over loopback it grows to megabytes, which a cut would cost any client.",
+        f"The sink's receive buffer is small, {RECEIVE_BUFFER // 1024} KiB: what the kernel holds in it is lost at a "
+        "cut. Left to itself it grows to megabytes over loopback, which each cut would cost any client.",
         peers.versions(),
     )
 

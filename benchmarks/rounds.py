@@ -24,19 +24,26 @@ class Run:
 Subject = Callable[[], float | None]
 
 
-def interleave(subjects: Mapping[str, Subject], rounds: int) -> dict[str, list[Run]]:
-    """Run each subject once per round, after a round that does not count.
+def interleave(
+    subjects: Mapping[str, Subject], rounds: int, warm_up: Mapping[str, Subject] | None = None
+) -> dict[str, list[Run]]:
+    """Run each subject once per round, in another order each time, after a round that does not count.
 
     :param subjects: each may return the seconds that it took by its own clock, where starting it does not count
+    :param warm_up: what runs in the round that does not count, if not the subjects
     """
     runs: dict[str, list[Run]] = {name: [] for name in subjects}
-    for number in range(rounds + 1):
-        for name, subject in subjects.items():
+    for warm in (warm_up or subjects).values():
+        warm()
+    order = list(subjects)
+    for number in range(rounds):
+        # each round begins with the next, every other goes backwards: else each would always follow the same other one
+        for name in reversed(order) if number % 2 else order:
             cpu, began = _cpu_seconds(), time.perf_counter()
-            own = subject()
+            own = subjects[name]()
             took = time.perf_counter() - began
-            if number:
-                runs[name].append(Run(own or took, _cpu_seconds() - cpu))
+            runs[name].append(Run(own or took, _cpu_seconds() - cpu))
+        order.append(order.pop(0))
     return runs
 
 

@@ -20,7 +20,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from ipaddress import ip_address
@@ -42,12 +42,14 @@ class Counts:
 
     :ivar requests: by method
     :ivar connections: that were made
+    :ivar cuts: connections that were cut
     :ivar wire: bytes that arrived, of requests' heads and TLS too, and also those that were never read; of connections
         that have ended
     """
 
     requests: Counter[str] = field(default_factory=Counter)
     connections: int = 0
+    cuts: int = 0
     wire: int = 0
 
 
@@ -99,7 +101,8 @@ class Sink:
 
     def take_counts(self) -> Counts:
         """What was seen since the last time."""
-        return Counts(**self._ask("counts"))
+        counts: Counts = self._ask("counts")
+        return counts
 
     def send_to(self, frontend: int, upload: int) -> None:
         """Let clients believe that it listens at these ports: those of a proxy."""
@@ -141,11 +144,12 @@ class _Server:
             taken, self.counts = self.counts, Counts()
         return taken
 
-    def count(self, *, method: str | None = None, connections: int = 0, wire: int = 0) -> None:
+    def count(self, *, method: str | None = None, connections: int = 0, cuts: int = 0, wire: int = 0) -> None:
         with self._lock:
             if method:
                 self.counts.requests[method] += 1
             self.counts.connections += connections
+            self.counts.cuts += cuts
             self.counts.wire += wire
 
     def _accept(self, listener: socket.socket) -> None:
@@ -236,6 +240,7 @@ class _Conversation:
             upload.offset += count
             until_cut -= count
             if not until_cut and left:
+                self._server.count(cuts=1)
                 # with a reset, as a proxy that dies
                 self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False
@@ -258,7 +263,7 @@ def _run(pipe: Connection, directory: Path | None, cut_every: int, receive_buffe
         if what == "create":
             pipe.send(server.create(value))
         elif what == "counts":
-            pipe.send(asdict(server.take_counts()))
+            pipe.send(server.take_counts())
         else:
             server.advertised_port = value
             pipe.send(None)
@@ -272,6 +277,7 @@ def _listen(receive_buffer: int) -> socket.socket:
 
 
 def _bytes_received(connection: socket.socket) -> int:
+    """0, where the kernel does not say."""
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
         return int(struct.unpack_from("Q", info, _TCP_INFO_BYTES_RECEIVED)[0])

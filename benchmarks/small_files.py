@@ -77,13 +77,14 @@ def cold_subjects(sink: Sink, file: Path) -> Iterator[dict[str, Subject]]:
         }
 
 
-def counted(sink: Sink, seen: list[tuple[int, int]], upload: Subject) -> Subject:
+def counted(sink: Sink, seen: list[tuple[str, int]], upload: Subject) -> Subject:
     """Note each upload's requests and connections."""
 
     def subject() -> float | None:
         seconds = upload()
         counts = sink.take_counts()
-        seen.append((counts.requests.total(), counts.connections))
+        requests = f"{counts.requests.total()} ({', '.join(counts.requests.elements())})"
+        seen.append((requests, counts.connections))
         return seconds
 
     return subject
@@ -104,7 +105,7 @@ def main() -> None:
         os.environ["REQUESTS_CA_BUNDLE"] = str(sink.authorities)
         sink.send_to(*proxy.ports)
         slow_handshakes(ROUND_TRIP)
-        seen: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        seen: dict[str, list[tuple[str, int]]] = defaultdict(list)
 
         def measured(uploads: dict[str, Subject], rounds: int) -> dict[str, list[Run]]:
             return interleave({name: counted(sink, seen[name], uploads[name]) for name in uploads}, rounds)
@@ -126,14 +127,14 @@ def main() -> None:
     )
 
 
-def _row(table: Table, name: str, runs: list[Run], requests_: int, connections: int) -> None:
+def _row(table: Table, name: str, runs: list[Run], requests: str, connections: int) -> None:
     trips = least_round_trips(min(connections, 2))
     seconds = [run.seconds for run in runs]
     times = [each / (trips * ROUND_TRIP) for each in seconds]
     table.row(
         name,
         len(runs),
-        requests_,
+        requests,
         connections,
         trips,
         median([1000 * each for each in seconds], ".0f"),
