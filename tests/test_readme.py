@@ -10,14 +10,15 @@ ROOT = Path(__file__).parent.parent
 HEADING = "\n### What can happen on the way, and what the provider does\n"
 
 
-def fault_section() -> str:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition(HEADING)[2]
-    return re.split(r"^##", section, maxsplit=1, flags=re.MULTILINE)[0]
+def fault_lines() -> list[int]:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition(HEADING)[2].partition("\n##")[0]
+    return [int(number) for number in re.findall(r"^\| (\d+) \|", section, flags=re.MULTILINE)]
 
 
 def named_by_line() -> dict[int, list[str]]:
-    """The tests that a line's item in the list below the table names, as ``path::name``, by the line's number."""
-    items = re.findall(r"^(\d+)\. (.+(?:\n   .+)*)", fault_section(), flags=re.MULTILINE)
+    """The tests that ``docs/fault-tests.md`` names, as ``path::name``, by the table's line that they hold."""
+    text = (ROOT / "docs/fault-tests.md").read_text(encoding="utf-8")
+    items = re.findall(r"^(\d+)\. (.+(?:\n   .+)*)", text, flags=re.MULTILINE)
     return {int(number): re.findall(r"`([^`]+)`", item) for number, item in items}
 
 
@@ -31,7 +32,7 @@ def exists(test: str) -> bool:
 
 
 def test_every_line_of_the_fault_table_names_tests_that_exist() -> None:
-    lines = [int(number) for number in re.findall(r"^\| (\d+) \|", fault_section(), flags=re.MULTILINE)]
+    lines = fault_lines()
     tests = named_by_line()
     assert lines
     assert list(tests) == lines == list(range(1, len(lines) + 1))

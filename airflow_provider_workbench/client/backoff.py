@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -45,6 +45,15 @@ class Backoff:
         """Count the budget from now: bytes left, and whether they arrived is not known yet."""
         self._since = self._clock()
 
+    def pardon(self, seconds: float) -> None:
+        """Leave so many of the last seconds out of the budget: they went to something else."""
+        self._since += seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget; 0 if it is used up."""
+        return max(0.0, self.budget - (self._clock() - self._since))
+
     def pause(self, retry_after: float | None = None) -> float | None:
         """Seconds to wait now, or None if the budget does not allow another try.
 
@@ -52,20 +61,31 @@ class Backoff:
         """
         longest = min(self._longest, self._first * 2 ** min(self._failures, 16))
         self._failures += 1
-        left = self.budget - (self._clock() - self._since)
-        if left <= 0 or (retry_after or 0) > left:
+        left = self.left
+        if not left or (retry_after or 0) > left:
             return None
         return min(max(self._choose(0, longest), retry_after or 0), left)
 
 
-def retry_after_seconds(value: str | None) -> float | None:
-    """``Retry-After`` as seconds from now: it is a number, or a moment; None if it is neither."""
-    text = (value or "").strip()
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """``Retry-After`` as seconds from now: it is a number, or a moment; None if it is neither.
+
+    :param headers: of an answer, by lower-case name; its ``Date`` is what time it is by the clock that the moment is of
+    """
+    text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdecimal() and len(text) < 10:
         return float(text)
+    moment = _moment(text)
+    if moment is None:
+        return None
+    # the later clock of the two: too short a wait is no harm, and a Date can be older than its answer (recorded)
+    now = max(datetime.now(UTC), _moment(headers.get("date", "")) or moment.min.replace(tzinfo=UTC))
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _moment(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, TypeError, OverflowError):
         return None

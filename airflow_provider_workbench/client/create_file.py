@@ -120,7 +120,16 @@ def create_file(session: Session, settings: Settings, filename: str, size: int) 
         # with size 0 the hook runs inside; another request on the Workflow makes this one wait (recorded)
         read_timeout=settings.finish_timeout,
     )
+    if size == 0 and answer.status == 200 and isinstance(json_object(answer.text).get("tusUploadUrl"), str):
+        # it is finished, and nothing will be sent there
+        return "", answer
     return read_answer(answer, settings), answer
+
+
+def may_pass(error: WorkbenchError) -> bool:
+    """True if a proxy in front of a Workbench that is being restarted may say so for a moment, though as an answer of
+    Workbench's nothing mends it: 404 or a redirect, without one of its codes. It counts when it comes again."""
+    return isinstance(error, ConfigurationError) and error.status is not None and 300 <= error.status < 500
 
 
 def read_answer(answer: Answer, settings: Settings) -> str:
@@ -136,7 +145,7 @@ def read_answer(answer: Answer, settings: Settings) -> str:
 def error_of(answer: Answer, settings: Settings) -> WorkbenchError:
     """The error that a create-file answer other than 200 means."""
     error = _error_of(answer, settings)
-    error.retry_after = retry_after_seconds(answer.headers.get("retry-after"))
+    error.retry_after = retry_after_seconds(answer.headers)
     return error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from typing import BinaryIO
 
 from airflow_provider_workbench.client.errors import SourceReadError
@@ -72,14 +73,15 @@ class DigestingSource:
         self._closed = True
         self._source.close()
 
-    def sha256(self) -> str:
+    def sha256(self, check: Callable[[], None] = lambda: None) -> str:
         """The digest of all bytes, in hex. Reads those that were not read for sending.
 
+        :param check: called between two blocks; what it raises ends the reading
         :raises SourceError: they cannot be read, or are not those that were there at first
         """
         # what was sent was seen to be unchanged before its last byte left
         if self._position < self.size:
-            self._catch_up(self.size)
+            self._catch_up(self.size, check)
             self._source.check_unchanged()
         with self._lock:
             if self._position == self.size:
@@ -95,13 +97,14 @@ class DigestingSource:
                 self._digest.update(memoryview(block)[skip:])
                 self._position += len(block) - skip
 
-    def _catch_up(self, offset: int) -> None:
+    def _catch_up(self, offset: int, check: Callable[[], None] = lambda: None) -> None:
         position = self._position
         if position >= offset:
             return
         reader = self._source.open_at(position)
         try:
             while position < offset and not self._closed:
+                check()
                 block = reader.read(min(_BLOCK, offset - position))
                 if not block:
                     # it became shorter, which is found when it is looked at

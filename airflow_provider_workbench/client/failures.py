@@ -93,7 +93,10 @@ def _is_tls_misfit(cause: BaseException, unconnected: bool) -> bool:
         # TLS 1.3 tells of a refused client certificate only after the handshake
         words = getattr(cause, "reason", None) or ""
         return any(word in words for word in ("CERTIFICATE", "UNKNOWN_CA", "DECRYPT_ERROR", "ACCESS_DENIED"))
-    return not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) and bool(_words(cause))
+    cut = isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError)
+    # nobody's certificate is meant: so speaks a server, or a balancer before it, that is not up yet
+    passing = "ALERT_INTERNAL_ERROR" in (getattr(cause, "reason", None) or "")
+    return not cut and not passing and bool(_words(cause))
 
 
 def reason(error: BaseException) -> str:

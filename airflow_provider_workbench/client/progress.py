@@ -23,15 +23,18 @@ class ProgressLines:
         self._clock = clock
         self._started = self._written = clock()
         self._next_share = _STEP
+        self._first: int | None = None
 
     def __call__(self, sent: int, size: int) -> None:
         """Take note that ``sent`` of ``size`` bytes have left."""
-        if size == 0 or sent < self._next_share * size:
+        # an earlier try may have sent some already
+        self._first = sent if self._first is None else min(sent, self._first)
+        if sent == self._first or sent < self._next_share * size:
             return
         now = self._clock()
         if sent >= size or now - self._written < _SECONDS_BETWEEN:
             return
-        rate = sent / (now - self._started)
+        rate = (sent - self._first) / (now - self._started)
         left = (size - sent) / rate
         self._write(
             f"{self._name}: {sent * 100 // size} % – {human_bytes(sent)} of {human_bytes(size)}, "

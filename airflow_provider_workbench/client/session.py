@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
@@ -140,10 +140,14 @@ class Session(Unpicklable):
     def cut(self) -> None:
         """Cut every connection, also in the middle of a request of another thread. Returns at once."""
         for connection in self._living():
-            # TypeError: it has no socket at the moment
-            with contextlib.suppress(OSError, TypeError):
-                # past ssl, whose shutdown would first talk to the server
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+            # one that is being made has no socket yet
+            connection.is_cut = True  # type: ignore[attr-defined]
+            # what TLS is spoken with through a proxy that speaks it, too, is no socket but has one
+            sock = getattr(connection.sock, "socket", connection.sock)
+            if isinstance(sock, socket.socket):
+                with contextlib.suppress(OSError):
+                    # past ssl, whose shutdown would first talk to the server
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     @property
     def age(self) -> float:
@@ -270,10 +274,20 @@ def _pool_classes(
             for name in ("Set-Cookie", "Set-Cookie2"):
                 del self.headers[name]
 
+    def noted(connection: Any, connect: Callable[[], None]) -> None:
+        connection.is_cut = False
+        connections.add(ref(connection, connections.discard))
+        connect()
+        if connection.is_cut:
+            raise urllib3.exceptions.NewConnectionError(connection, "cut")
+
     class Plain(HTTPConnection):
         response_class = Response
         # http.client prints heads of requests and answers wherever somebody has set its own class's
         debuglevel = 0
+
+        def connect(self) -> None:
+            noted(self, super().connect)
 
         def send(self, data: Any) -> None:
             if self.sock is None:
@@ -284,7 +298,6 @@ def _pool_classes(
                 left = left[self.sock.send(left) :]
 
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
-            connections.add(ref(self, connections.discard))
             super().endheaders(*args, **kwargs)
             self.sock.settimeout(stall_timeout)
 
@@ -303,7 +316,7 @@ def _pool_classes(
 
         def connect(self) -> None:
             try:
-                super().connect()
+                noted(self, super().connect)
             except (ssl.SSLError, TimeoutError, ConnectionError) as error:
                 # urllib3 does not tell a failed handshake from a connection that failed after the request
                 raise urllib3.exceptions.NewConnectionError(self, "no TLS connection") from error
@@ -316,7 +329,6 @@ def _pool_classes(
                 raise BrokenPipeError from None
 
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
-            connections.add(ref(self, connections.discard))
             super().endheaders(*args, **kwargs)
             self.sock.settimeout(stall_timeout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class Settling:
     def __init__(self, job: Job, wanted: Wanted, *, not_after: datetime, known: frozenset[str] | None) -> None:
         self._job = job
         self._wanted = wanted
+        self._size = wanted.size or 0
         self._not_after = not_after
         self._known = known
         self.seen = known
@@ -48,23 +50,21 @@ class Settling:
         self._may_be_read_later = False
         self._strange_pages = 0
 
-    def settle(self, transfer: Transfer, *, size: int, answered: bool) -> Finding:
+    def settle(self, transfer: Transfer, *, answered: bool) -> Finding:
         """Look at the Step and at the upload until they decide, or ``finish_timeout`` is over.
 
-        :param size: bytes; of the whole file
         :param answered: True if the TUS server itself said that the finish failed
         """
         began = time.monotonic()
-        grace = began + self._job.patience.grace
         if not answered:
-            self._look_until(grace)
+            self._look_until(began + self._job.patience.grace)
+        # a contradiction may be a moment's: the bytes are moved away before the Step has the File
+        grace = time.monotonic() + self._job.patience.grace
         while True:
-            head = _head(transfer)
-            get = transfer.get_object() if head.meaning is Meaning.AT and head.offset == size else None
-            finding = weigh(shown=Shown.UNREADABLE, head=head, get=get, size=size, answered=answered)
-            if finding is Finding.RESUME:
-                return finding
-            finding = weigh(shown=self.look(), head=head, get=get, size=size, answered=answered)
+            asked = self._ask(transfer, answered)
+            if asked(Shown.UNREADABLE) is Finding.RESUME:
+                return Finding.RESUME
+            finding = asked(self.look())
             now = time.monotonic()
             unsure = finding is Finding.UNDECIDED and (self._may_be_read_later or now < grace)
             if finding is not Finding.BUSY and not unsure:
@@ -73,17 +73,18 @@ class Settling:
                 return Finding.UNDECIDED
             self._job.control.sleep(self._job.patience.look)
 
-    def is_taken_late(self, transfer: Transfer, *, size: int, answered: bool) -> bool:
+    def is_taken_late(self, transfer: Transfer, *, answered: bool) -> bool:
         """Look once more, before all is sent again. A File that has come meanwhile can be another upload's.
 
-        :param size: bytes; of the whole file
         :param answered: as for :meth:`settle`
         """
-        if self.look() is not Shown.YES:
-            return False
+        return self.look() is Shown.YES and self._ask(transfer, answered)(Shown.YES) is Finding.TAKEN
+
+    def _ask(self, transfer: Transfer, answered: bool) -> Callable[[Shown], Finding]:
+        """Ask the upload host. Returns what follows from its word and the Step's."""
         head = _head(transfer)
-        get = transfer.get_object() if head.meaning is Meaning.AT and head.offset == size else None
-        return weigh(shown=Shown.YES, head=head, get=get, size=size, answered=answered) is Finding.TAKEN
+        get = transfer.get_object() if head.meaning is Meaning.AT and head.offset == self._size else None
+        return lambda shown: weigh(shown=shown, head=head, get=get, size=self._size, answered=answered)
 
     def settle_empty(self) -> Finding:
         """The same for 0 bytes, which are finished inside create-file: no upload is left that could be asked."""

@@ -9,7 +9,7 @@ import errno
 import hashlib
 import io
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast, runtime_checkable
 
 from airflow_provider_workbench.client.errors import SourceChangedError, SourceError, SourceReadError
 from airflow_provider_workbench.client.local_files import open_regular, shown_path
@@ -110,7 +110,7 @@ class PathSource:
     def check_unchanged(self) -> None:
         """See :meth:`Source.check_unchanged`: by size, and modification and change time in nanoseconds.
 
-        Replacing the path takes a link from the opened version, which moves its change time and no byte.
+        Removing, moving or replacing the path moves the opened version's change time, and no byte.
         """
         before = self._before
         problem = None
@@ -126,12 +126,16 @@ class PathSource:
             )
         if problem:
             raise SourceReadError(f"Cannot look at {shown_path(self._path)} any more: {problem}.")
-        same = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-        if not same or (after.st_ctime_ns != before.st_ctime_ns and after.st_nlink == before.st_nlink):
-            raise SourceChangedError(
-                f"{shown_path(self._path)} changed while it was being sent ({before.st_size} bytes when it was opened, "
-                f"{after.st_size} now). Write to a temporary name, and rename it when it is complete."
-            )
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            what = f"{before.st_size} bytes when it was opened, {after.st_size} now"
+        elif after.st_ctime_ns == before.st_ctime_ns or after.st_nlink != before.st_nlink or self.was_replaced:
+            return
+        else:
+            what = "its mode, owner or times, and perhaps its bytes"
+        raise SourceChangedError(
+            f"{shown_path(self._path)} changed while it was being sent ({what}). Write to a temporary name, and rename "
+            "it when it is complete."
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -205,8 +209,9 @@ def open_source(what: Any, allowed: AllowedRoots | None = None) -> Source:
     :raises SourceNotAllowedError: it is not where it may be; nothing was read
     :raises SourceError: it cannot be read; nothing was sent
     """
-    if isinstance(what, Source):
-        return what
+    # by its type: isinstance() would ask for each of the source's properties, and a fingerprint takes long
+    if hasattr(type(what), "open_at"):
+        return cast(Source, what)
     if isinstance(what, bytes):
         return BytesSource(what)
     # before PathLike, which older ones of object storage are, too

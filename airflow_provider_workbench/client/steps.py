@@ -167,7 +167,7 @@ def steps_of_page(answer: Answer, settings: Settings) -> dict[str, dict[str, Any
     """
     if answer.status != 200:
         error = _page_error(answer, settings)
-        error.retry_after = retry_after_seconds(answer.headers.get("retry-after"))
+        error.retry_after = retry_after_seconds(answer.headers)
         raise error
     state = init_state(answer.text)
     steps = state.get("steps") if state else None

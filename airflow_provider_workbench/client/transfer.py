@@ -135,9 +135,12 @@ class Transfer(Uploader):
 
     # ---- after trouble
 
-    def go_on(self, reading: Reading) -> None:
-        """:meth:`overcome`, where evidence says that bytes are missing. The search for it has cost no budget."""
-        self._backoff.moved()
+    def go_on(self, reading: Reading, *, settled_in: float) -> None:
+        """:meth:`overcome`, where evidence says that bytes are missing.
+
+        :param settled_in: seconds that the search for it took, which cost no budget
+        """
+        self._backoff.pardon(settled_in)
         self.overcome(reading)
 
     def overcome(self, reading: Reading) -> None:
@@ -155,7 +158,8 @@ class Transfer(Uploader):
         if reading.meaning is Meaning.BLOCKED and not self._method_override:
             self._method_override = True
             return
-        if reading.meaning is Meaning.TOO_LARGE or self._fruitless >= _FRUITLESS_ROUNDS:
+        by_server = self.last_answer is not None and by_tus_server(self.last_answer)
+        if reading.meaning is Meaning.TOO_LARGE or (self._fruitless >= _FRUITLESS_ROUNDS and not by_server):
             self._send_less(reading)
         # a connection that was cut after progress is asked about at once: whoever cut it may be gone
         if reading.meaning is not Meaning.TOO_LARGE and (self._fruitless > 1 or reading.status is not None):
@@ -165,7 +169,7 @@ class Transfer(Uploader):
         """A proxy that limits or buffers requests lets smaller ones through."""
         length = self.get_request_length()
         if length <= SMALLEST_PATCH:
-            if reading.meaning is Meaning.TOO_LARGE or self._fruitless >= 3 * _FRUITLESS_ROUNDS:
+            if reading.meaning in (Meaning.TOO_LARGE, Meaning.BLOCKED):
                 raise self._interrupted(f" Not even {human_bytes(length)} get through.")
             return
         self.chunk_size = max(SMALLEST_PATCH, min(LARGEST_SMALLER_PATCH, length // 2))
@@ -176,8 +180,8 @@ class Transfer(Uploader):
         seconds = self._backoff.pause(reading.retry_after)
         if seconds is None:
             budget = self._backoff.budget
-            if (reading.retry_after or 0) > budget:
-                raise self._interrupted(f" It asks to wait longer than {budget:.0f} s (retry_budget).")
+            if (reading.retry_after or 0) > self._backoff.left > 0:
+                raise self._interrupted(f" It asks to wait longer than retry_budget ({budget:.0f} s) lasts.")
             raise self._interrupted(f" No progress within {budget:.0f} s (retry_budget).")
         self._job.control.sleep(seconds)
 

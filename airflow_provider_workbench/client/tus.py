@@ -103,7 +103,7 @@ def read_patch(answer: Answer | None, *, offset: int, length: int, size: int, un
     if answer is None:
         return Reading(Meaning.UNKNOWN if last else Meaning.ASK)
     status = answer.status
-    wait = retry_after_seconds(answer.headers.get("retry-after"))
+    wait = retry_after_seconds(answer.headers)
 
     def meaning(value: Meaning, code: str | None = None) -> Reading:
         return Reading(value, code, status, retry_after=wait)
@@ -139,7 +139,7 @@ def read_head(answer: Answer | None, *, size: int) -> Reading:
     if answer is None:
         return Reading(Meaning.AGAIN)
     status = answer.status
-    wait = retry_after_seconds(answer.headers.get("retry-after"))
+    wait = retry_after_seconds(answer.headers)
     # TUS 1.0.0 allows both; tusd says 200
     if status in (200, 204):
         offset = upload_offset(answer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import random
 import threading
 import time
 from collections import Counter
@@ -21,9 +22,11 @@ from airflow_provider_workbench.client.create_file import (
     check_size,
     create_file,
     extension_warning,
+    may_pass,
 )
 from airflow_provider_workbench.client.digest import DigestingSource
 from airflow_provider_workbench.client.errors import (
+    BusyError,
     ConnectError,
     ConnectionLostError,
     FilenameError,
@@ -57,6 +60,8 @@ if TYPE_CHECKING:
 _CLOCK_MARGIN = timedelta(seconds=2)
 _CLOCKS_APART = timedelta(minutes=5)
 _DATE_UNIT = timedelta(seconds=1)
+# seconds; a Date is no older on a connection that is not
+_FRESH = 2.0
 # rounds that end the same way; then Airflow's retries take over, which wait longer
 _ROUNDS = 4
 
@@ -163,7 +168,7 @@ def upload_file(
             if getattr(source, "was_replaced", False):
                 listener.log("The path was replaced meanwhile: the version that was opened at first has been sent.")
             if isinstance(source, DigestingSource):
-                result = _with_sha256(result, source, listener)
+                result = _with_sha256(result, source, job)
             return _with_uuid(result, job) if read_step_after else result
         finally:
             if own:
@@ -192,6 +197,7 @@ class _Upload:
         self._between_rounds = Backoff(math.inf, first=pause, longest=8 * pause)
         self._asked_to_wait = 0.0
         self._started = self._round_started = time.monotonic()
+        self._is_bound_fresh = False
 
     def run(self, kept: Kept | None = None) -> UploadResult:
         try:
@@ -236,14 +242,17 @@ class _Upload:
             if finding is Finding.TAKEN:
                 # by evidence, it may have been long before the last answer
                 return self._result(transfer.last_answer if transfer.accepted else None, upload.not_before)
+            duplicate_possible = self._duplicate_possible
             self._prepare_next_round(finding, transfer.said, resuming=resuming)
             answered = transfer.finish_failed or upload.finish_failed
             if (
                 finding is not None
                 and self._known is not None
-                and self._settling(upload).is_taken_late(transfer, size=self._source.size, answered=answered)
+                and self._settling(upload).is_taken_late(transfer, answered=answered)
             ):
                 self._listener.log("Workbench took it, late.")
+                # this round's is the one
+                self._duplicate_possible = duplicate_possible
                 return self._result(None, upload.not_before)
 
     def _run_empty(self) -> UploadResult:
@@ -258,7 +267,7 @@ class _Upload:
             # its Date is needed, and is frozen while a connection is kept (recorded)
             session.close()
             try:
-                _, created = self._create_patiently(ConnectError)
+                _, created = self._create_patiently(ConnectError, BusyError)
                 return self._result(created, self._moment_of(created)[0])
             except (ConnectionLostError, UnexpectedAnswerError) as error:
                 lost = str(error)
@@ -297,7 +306,8 @@ class _Upload:
             upload = self._note_finish(upload, transfer.finish_failed or upload.finish_failed)
             said = transfer.said
             settling = self._settling(upload)
-            finding = settling.settle(transfer, size=self._source.size, answered=upload.finish_failed)
+            began = time.monotonic()
+            finding = settling.settle(transfer, answered=upload.finish_failed)
             transfer.said = said
             if finding is not Finding.RESUME:
                 self._known = settling.seen
@@ -307,7 +317,7 @@ class _Upload:
                 return finding
             # what failed was not the finish
             upload = self._note_finish(upload, False)
-            transfer.go_on(reading)
+            transfer.go_on(reading, settled_in=time.monotonic() - began)
 
     def _note_finish(self, upload: Kept, failed: bool) -> Kept:
         if failed == upload.finish_failed:
@@ -358,22 +368,32 @@ class _Upload:
         return upload
 
     def _create_patiently(self, *harmless: type[WorkbenchError]) -> tuple[str, Answer]:
-        """Ask again after errors that are ``harmless`` and can pass."""
+        """Ask again after errors that are ``harmless`` and can pass, and once after what only :func:`may_pass`."""
         backoff = self._job.backoff()
+        again = False
         while True:
             try:
                 return self._create()
-            except harmless as error:
-                pause = backoff.pause(error.retry_after) if error.retryable else None
-                if pause is None:
-                    raise
-                self._listener.log(f"{error} Trying again in {pause:.1f} s.")
+            except WorkbenchError as error:
+                failure = error
+            self._job.control.check()
+            pause = None
+            if may_pass(failure) and not again:
+                longest = self._job.patience.longest_pause
+                pause = random.uniform(longest / 3, longest)
+            elif failure.retryable and isinstance(failure, harmless):
+                pause = backoff.pause(failure.retry_after)
+            if pause is None:
+                raise failure
+            again = not failure.retryable
+            self._listener.log(f"{failure} Trying again in {pause:.1f} s.")
             self._job.control.sleep(pause)
 
     def _create(self) -> tuple[str, Answer]:
         self._job.control.check()
         self._attempts += 1
         self._round_started = time.monotonic()
+        self._is_bound_fresh = self._job.session.age < _FRESH
         return create_file(self._job.session, self._job.settings, self._name, self._source.size)
 
     def _settling(self, upload: Kept) -> Settling:
@@ -400,6 +420,9 @@ class _Upload:
         date = answer_time(last)
         # the upload host's Date is fresh, the frontend's as old as its connection (recorded)
         not_before = date - self._since(self._round_started) if date else bound
+        if self._is_bound_fresh:
+            # but the frontend's is the clock that the File's own time is of
+            not_before = min(not_before, bound)
         return UploadResult(
             filename=self._name,
             size=self._source.size,
@@ -460,10 +483,11 @@ def _with_uuid(result: UploadResult, job: Job) -> UploadResult:
     return result
 
 
-def _with_sha256(result: UploadResult, source: DigestingSource, listener: Listener) -> UploadResult:
+def _with_sha256(result: UploadResult, source: DigestingSource, job: Job) -> UploadResult:
     try:
-        return replace(result, sha256=source.sha256())
+        return replace(result, sha256=source.sha256(job.control.check))
     except WorkbenchError as error:
-        # the File is there all the same
-        listener.warning(f"Workbench accepted {printable(result.filename)!r}, but its SHA-256 is not known: {error}")
+        problem = str(error)
+    # the File is there all the same
+    job.listener.warning(f"Workbench accepted {printable(result.filename)!r}, but its SHA-256 is not known: {problem}")
     return result

@@ -48,6 +48,10 @@ class Wanted:
             raise ConfigurationError(
                 f"filename must be text, not {self.name!r:.60}: a template may make a number of it."
             )
+        if self.name is not None and not self.name.strip():
+            raise ConfigurationError(
+                "filename is blank, and no File's name is: a template may have had nothing to fill in."
+            )
 
     @classmethod
     def of_upload(cls, upload: Mapping[str, Any], until: str) -> Wanted:

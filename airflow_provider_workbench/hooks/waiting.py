@@ -110,14 +110,30 @@ class Waiting:
 
     @classmethod
     def of_upload(
-        cls, settings: Settings, upload: Mapping[str, Any], rules: Rules, log: Any, *, just_delivered: bool = False
+        cls,
+        settings: Settings,
+        upload: Mapping[str, Any],
+        rules: Rules,
+        log: Any,
+        *,
+        conn_id: str,
+        just_delivered: bool = False,
     ) -> Waiting:
         """For the File of an upload that Workbench accepted.
 
         :param upload: an :class:`~airflow_provider_workbench.client.upload.UploadResult` as a dict
+        :param conn_id: the connection that ``settings`` are of
+        :raises ConfigurationError: the File went to another Step: that this one does not list it means nothing
         """
         if rules.until is None:
             raise ConfigurationError("There is nothing to wait for.")
+        endpoint = settings.endpoint
+        if (upload["step_url"], upload["step_slug"]) != (endpoint.step_url, endpoint.step_slug):
+            raise ConfigurationError(
+                f"The File went to {printable(str(upload['step_slug']), 100)} of "
+                f"{printable(str(upload['step_url']), 200)}, and connection {conn_id!r} is {endpoint.step_slug} of "
+                f"{endpoint.step_url}. Wait with the connection that uploaded it."
+            )
         return cls(settings, Wanted.of_upload(upload, rules.until), rules, log, just_delivered=just_delivered)
 
     def look(self, is_stopped: Callable[[], bool] = lambda: False) -> Verdict | None:

@@ -238,7 +238,7 @@ class WorkbenchHook(BaseHook):
             result.size,
             human_bytes(result.size),
             human_seconds(seconds),
-            human_bytes(result.size / seconds),
+            human_bytes(result.bytes_sent / seconds),
             result.step_url,
         )
         if result.duplicate_possible:
@@ -354,10 +354,18 @@ def translated(run: Callable[[], _T]) -> _T:
 
 def _create_file_url(connection: Connection) -> str:
     """The Create-file URL, pasted whole as the host, or as a URI connection has it: host, port and schema."""
-    host = (connection.host or "").strip()
-    port = f":{connection.port}" if connection.port and "://" not in host else ""
+    pasted = (connection.host or "").strip()
+    scheme, separator, host = pasted.rpartition("://")
+    host = host.rstrip("/")
+    if "/" in host:
+        # pasted over the host of a URI connection: the form does not show what that left in port and schema
+        return pasted
+    if host.count(":") > 1 and not host.startswith("["):
+        # a URI connection's IPv6 address comes without them
+        host = f"[{host}]"
+    port = f":{connection.port}" if connection.port else ""
     path = f"/{connection.schema.lstrip('/')}" if connection.schema else ""
-    return f"{host}{port}{path}"
+    return f"{scheme}{separator}{host}{port}{path}"
 
 
 def _extra(connection: Connection) -> dict[str, Any]:

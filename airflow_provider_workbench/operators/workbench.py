@@ -96,7 +96,7 @@ class WorkbenchUploadOperator(BaseOperator):
         expected_columns: int | str | None = None,
         on_superseded: str = "succeed",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: float = 60,
+        poke_interval: float | timedelta = 60,
         wait_timeout: float | timedelta = 3600,
         **kwargs: Any,
     ) -> None:
@@ -194,12 +194,19 @@ class WorkbenchUploadOperator(BaseOperator):
         else:
             upload = self._delivered = delivered
             self.log.info("An earlier try of this task delivered the File: only waiting for it.")
-        waiting = Waiting.of_upload(settings, upload, rules, self.log, just_delivered=delivered is None)
+        waiting = Waiting.of_upload(
+            settings,
+            upload,
+            rules,
+            self.log,
+            conn_id=self.workbench_conn_id,
+            just_delivered=delivered is None,
+        )
         verdict = waiting.look(lambda: self._killed)
-        if waiting.wanted.uuid != upload["uuid"]:
-            upload["uuid"] = waiting.wanted.uuid
-            kept.save(upload)
+        found, upload["uuid"] = waiting.wanted.uuid != upload["uuid"], waiting.wanted.uuid
         if verdict is None or verdict.state == "waiting":
+            if found:
+                kept.save(upload)
             deadline = wait_deadline(timeout, self, context)
             if ti is not None:
                 ti.xcom_push(key=_XCOM_KEY, value={**upload, _SOURCE: self._source})
@@ -222,7 +229,7 @@ class WorkbenchUploadOperator(BaseOperator):
         upload = dict(ti.xcom_pull(task_ids=self.task_id, key=_XCOM_KEY, map_indexes=ti.map_index))
         self._source = upload.pop(_SOURCE, None)
         self._delivered = upload
-        waiting = Waiting.of_upload(settings, upload, self._rules(), self.log)
+        waiting = Waiting.of_upload(settings, upload, self._rules(), self.log, conn_id=self.workbench_conn_id)
         verdict = waiting.verdict_of(event)
         if verdict is None:
             self._time_is_over(context, waiting.last_seen, kept)

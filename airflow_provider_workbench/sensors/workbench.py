@@ -21,7 +21,6 @@ from airflow_provider_workbench.links.workbench import WorkbenchStepLink, show_l
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_workbench.client.endpoint import Endpoint
     from airflow_provider_workbench.hooks.waiting import Waiting
 
 
@@ -35,8 +34,8 @@ class WorkbenchFileSensor(BaseSensorOperator):
     :param upload: the operator's output (templated)
     :param filename: name or pattern (``*.csv``) of a File that anybody uploads; case counts (templated)
     :param since: required with ``filename``: no File from before this counts. A datetime, ISO 8601 text, a timedelta
-        back from the task's first start, or ``"any"`` (templated). Before Airflow 3.3 a retry does not know when the
-        first try started, and counts from its own start
+        back from the task's first start, or ``"any"`` (templated). Without a time zone it is UTC. Before Airflow 3.3 a
+        retry does not know when the first try started, and counts from its own start
     :param size: with ``filename``: bytes that the File must have (templated)
     :param until: ``"listed"``: it is among the Step's Files; ``"selected"``: the Step uses it; ``"rendered"``: the
         Step has made a table of it, and an error of the rendering fails the task
@@ -165,8 +164,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
                 workbench_conn_id=self.workbench_conn_id,
                 wanted=waiting.wanted.as_dict(),
                 deadline=deadline.isoformat(),
-                # it is in force where no websocket can pass, for a whole triggerer
-                poke_interval=max(1.0, self.poke_interval),
+                poke_interval=self.poke_interval,
             ),
             method_name="execute_complete",
             timeout=max(deadline - timezone.utcnow(), timedelta()) + BACKSTOP,
@@ -220,8 +218,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
             raise ConfigurationError("Give either upload (a WorkbenchUploadOperator's output) or filename, not both.")
         settings = WorkbenchHook(self.workbench_conn_id).get_settings()
         if self.filename is None:
-            self._check_upload(settings.endpoint)
-            return Waiting.of_upload(settings, self.upload or {}, rules, self.log)
+            return Waiting.of_upload(settings, self._checked_upload(), rules, self.log, conn_id=self.workbench_conn_id)
         wanted = Wanted(
             until=self.until,
             name=self.filename,
@@ -231,7 +228,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
         )
         return Waiting(settings, wanted, rules, self.log)
 
-    def _check_upload(self, endpoint: Endpoint) -> None:
+    def _checked_upload(self) -> dict[str, Any]:
         from airflow_provider_workbench.client.errors import ConfigurationError
 
         upload = self.upload
@@ -244,12 +241,7 @@ class WorkbenchFileSensor(BaseSensorOperator):
                 "For a mapped operator, expand the sensor too: WorkbenchFileSensor.partial(…)"
                 ".expand(upload=operator.output)."
             )
-        if (upload["step_url"], upload["step_slug"]) != (endpoint.step_url, endpoint.step_slug):
-            raise ConfigurationError(
-                f"upload went to {upload['step_slug']} of {upload['step_url']}, and connection "
-                f"{self.workbench_conn_id!r} is {endpoint.step_slug} of {endpoint.step_url}: give the sensor the "
-                "operator's workbench_conn_id."
-            )
+        return upload
 
     def _started(self, context: Context) -> datetime:
         from airflow_provider_workbench.hooks.task_state import TaskState

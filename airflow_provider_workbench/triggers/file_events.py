@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -77,14 +77,26 @@ class WorkbenchFileEventTrigger(_EventTrigger):
 
     :param workbench_conn_id: a connection of type ``workbench``; it must be able to read the Step
     :param filename: name or pattern (``budget-*.xlsx``) of the Files that count; case counts
-    :param poke_interval: seconds between two looks at the page, where websockets do not get through
+    :param poke_interval: seconds, or a timedelta, between two looks at the page, where websockets do not get through
     :raises AirflowOptionalProviderFeatureException: this is Airflow 2
+    :raises TypeError: ``filename`` or ``poke_interval`` cannot work
     """
 
     def __init__(
-        self, workbench_conn_id: str = "workbench_default", filename: str = "*", poke_interval: float = 60
+        self,
+        workbench_conn_id: str = "workbench_default",
+        filename: str = "*",
+        poke_interval: float | timedelta = 60,
     ) -> None:
         super().__init__()
+        # here, since no task of it could fail: whoever wrote the DAG would wait for ever. And no other kind of error,
+        # which the triggerer would not survive (read in 3.3.2)
+        if not isinstance(filename, str) or not filename.strip():
+            raise TypeError(f"filename must be a File's name or a pattern, such as '*', not {filename!r:.60}.")
+        if isinstance(poke_interval, timedelta):
+            poke_interval = poke_interval.total_seconds()
+        if isinstance(poke_interval, bool) or not isinstance(poke_interval, int | float):
+            raise TypeError(f"poke_interval must be a number of seconds, or a timedelta, not {poke_interval!r:.60}.")
         self.workbench_conn_id = workbench_conn_id
         self.filename = filename
         self.poke_interval = poke_interval
@@ -189,13 +201,11 @@ class WorkbenchFileEventTrigger(_EventTrigger):
         from airflow_provider_workbench.triggers.seen_files import SeenFiles
 
         name = _name(endpoint)
-        # as earlier versions stored it
-        names = name, f"{endpoint.workflow_id}/{endpoint.step_slug}"
         # a trigger that several assets share has told all of them of a File that any of them remembers
         kept = [SeenFiles.from_stored(await store.aget(self._key)) for store in self._stores]
         known = [each for each in (self._seen, *kept) if each is not None]
         told = {uuid for each in known for uuid in each.uuids}
-        elsewhere = {file.uuid for each in known if each.step not in names for file in each.pending} - told
+        elsewhere = {file.uuid for each in known if each.step != name for file in each.pending} - told
         if elsewhere:
             self.log.warning(
                 "%s: the connection leads to another Step now. %s Files of the earlier one had no event yet, and have "
@@ -211,7 +221,7 @@ class WorkbenchFileEventTrigger(_EventTrigger):
                 len(step.files),
             )
             return SeenFiles(name)
-        mine = [replace(each, step=name) for each in known if each.step in names]
+        mine = [each for each in known if each.step == name]
         if not mine:
             self.log.info("%s: waiting for new Files, beside the %s that are there.", self._label, len(step.files))
             return SeenFiles(name).with_all(step)

@@ -13,9 +13,9 @@ from airflow_provider_workbench.client.waiting import matches_name, parse_time
 # A Step lists 30 Files. Some that it listed before are remembered, should a page that lags behind show them again.
 _REMEMBERED = 90
 
-# Bytes of JSON for Files that have no event yet, some 200 of them with plain names. Airflow's limit is 64 KB by default
+# Bytes of JSON: room for some 200 Files with plain names that have no event yet. Airflow's limit is 64 KB by default
 # ([state_store] max_value_storage_bytes, read in 3.3.2).
-_PENDING_LIMIT = 48_000
+_STORED_LIMIT = 52_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class SeenFiles:
     def with_told(self, file: File) -> SeenFiles:
         """These, where ``file`` has had its event."""
         pending = tuple(each for each in self.pending if each.uuid != file.uuid)
-        return replace(self._remembering([file.uuid]), pending=pending)
+        return replace(self, uuids=(file.uuid, *self.uuids), pending=pending)
 
     def with_others(self, others: list[SeenFiles]) -> SeenFiles:
         """What these and others of the same Step know: a File that any of them has told of is not pending."""
@@ -66,7 +66,7 @@ class SeenFiles:
         Of very many pending Files the newest are left out: the Step lists those for longest.
         """
         pending: list[dict[str, Any]] = []
-        left = _PENDING_LIMIT
+        left = _STORED_LIMIT - len(json.dumps(self.uuids))
         for file in self.pending:
             one = payload(file)
             left -= len(json.dumps(one)) + 2
@@ -80,7 +80,7 @@ class SeenFiles:
         """From :meth:`as_dict`; None if it is something else: people can edit the store."""
         try:
             step, uuids = value["step"], value["uuids"]
-            pending = tuple(_file(each) for each in value.get("pending", ()))
+            pending = tuple(_file(each) for each in value["pending"])
         except (TypeError, KeyError, ValueError, AttributeError, ConfigurationError):
             return None
         if not isinstance(step, str) or not isinstance(uuids, list):
@@ -89,7 +89,8 @@ class SeenFiles:
 
     def _remembering(self, uuids: list[str]) -> SeenFiles:
         earlier = tuple(uuid for uuid in self.uuids if uuid not in set(uuids))
-        return replace(self, uuids=(*uuids, *earlier)[:_REMEMBERED])
+        # all that are listed now, however many: one that is forgotten would be new
+        return replace(self, uuids=(*uuids, *earlier)[: max(_REMEMBERED, len(uuids))])
 
 
 def payload(file: File) -> dict[str, Any]:

@@ -119,7 +119,8 @@ class WorkbenchFileTrigger(BaseTrigger):
         from airflow_provider_workbench.client.waiting import judge, resolved
         from airflow_provider_workbench.client.watch import watch_step
 
-        async with watch_step(settings, poke_interval=self.poke_interval, log=self._saw) as states:
+        # where no websocket can pass, the page is read as often as the most hasty of a triggerer's tasks wants
+        async with watch_step(settings, poke_interval=max(1.0, self.poke_interval), log=self._saw) as states:
             async for step in states:
                 wanted = resolved(step, wanted)
                 self._uuid = wanted.uuid

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from client_servers import Authority
+from uploads import settings_of
 
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.sandbox import Sandbox
@@ -31,10 +32,6 @@ def wb(workbench_sandbox: Sandbox) -> Sandbox:
 def settings(wb: Sandbox) -> Settings:
     """A connection to the sandbox's default Step."""
     return settings_of(wb)
-
-
-def settings_of(wb: Sandbox, **extra: Any) -> Settings:
-    return Settings.from_fields(wb.step.create_file_url, wb.step.api_token or "", extra)
 
 
 @pytest.fixture(scope="session")

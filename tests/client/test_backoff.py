@@ -87,15 +87,30 @@ def test_retry_after_is_obeyed_and_ends_it_if_the_budget_has_not_so_much_left() 
     ],
 )
 def test_retry_after_is_seconds_or_a_moment(value: str | None, seconds: float | None) -> None:
-    assert retry_after_seconds(value) == seconds
+    assert retry_after_seconds({} if value is None else {"retry-after": value}) == seconds
 
 
 def test_retry_after_moment_counts_from_now() -> None:
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    assert 57 < (retry_after_seconds(moment) or 0) <= 60
+    assert 57 < (retry_after_seconds({"retry-after": moment}) or 0) <= 60
+
+
+def test_retry_after_moment_counts_by_the_servers_clock() -> None:
+    ahead = datetime.now(UTC) + timedelta(minutes=20)
+    headers = {
+        "date": format_datetime(ahead, usegmt=True),
+        "retry-after": format_datetime(ahead + timedelta(seconds=30), usegmt=True),
+    }
+    assert retry_after_seconds(headers) == 30
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_retry_after_moment_counts_by_our_clock_where_the_servers_is_of_no_use(date: str) -> None:
+    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    assert 57 < (retry_after_seconds({"retry-after": moment, "date": date}) or 0) <= 60
 
 
 @given(st.text(max_size=40))
 def test_any_retry_after_is_seconds_or_none(value: str) -> None:
-    seconds = retry_after_seconds(value)
+    seconds = retry_after_seconds({"retry-after": value, "date": value})
     assert seconds is None or seconds >= 0

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from client_servers import Peer, Wire
-from conftest import settings_of
 from hypothesis import given
 from hypothesis import strategies as st
+from uploads import settings_of
 
 from airflow_provider_workbench.client import errors
 from airflow_provider_workbench.client.answers import Answer

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import settings_of
 from hypothesis import given
 from hypothesis import strategies as st
-from uploads import DEFAULT, QUICK, SECRET, Call, Told, Workbench, cut, failing, upload
+from uploads import DEFAULT, QUICK, SECRET, Call, Told, Workbench, cut, failing, settings_of, upload
 
 from airflow_provider_workbench.client import errors
 from airflow_provider_workbench.client.digest import DigestingSource
@@ -301,6 +300,16 @@ def test_reading_again_that_stops_is_an_error() -> None:
         error = failing(errors.SourceReadError, server.settings, Stuck(), **options)
         assert "gave no bytes for" in str(error)
         assert server.count("PATCH") == 0
+
+
+def test_reading_at_the_end_can_be_stopped() -> None:
+    def stop() -> None:
+        raise errors.UploadStoppedError("stop")
+
+    source = DigestingSource(Counting(CONTENT))
+    with pytest.raises(errors.UploadStoppedError):
+        source.sha256(stop)
+    assert source.digested == 0
 
 
 def finished(server: Workbench, what: Any) -> Kept:

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import settings_of
 from storage_server import KEY_ID, SECRET_KEY, Gate, Storage
-from uploads import Told, failing, text_of, upload
+from uploads import Told, failing, settings_of, text_of, upload
 
 from airflow_provider_workbench.client import errors, object_source
 from airflow_provider_workbench.client.object_source import (

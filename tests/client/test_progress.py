@@ -24,7 +24,11 @@ def lines_of(*steps: tuple[float, int], size: int = 1000) -> list[str]:
 
 
 def test_line_has_share_bytes_rate_and_time_left() -> None:
-    assert lines_of((10, 250)) == ["a.csv: 25 % – 250 B of 1000 B, 25 B/s, 30 s left"]
+    assert lines_of((0, 0), (10, 250)) == ["a.csv: 25 % – 250 B of 1000 B, 25 B/s, 30 s left"]
+
+
+def test_rate_is_of_what_left_now_and_not_with_an_earlier_try() -> None:
+    assert lines_of((0, 500), (10, 600)) == ["a.csv: 60 % – 600 B of 1000 B, 10 B/s, 40 s left"]
 
 
 def test_fast_upload_writes_no_line() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import settings_of
+from uploads import settings_of
 
 from airflow_provider_workbench.client.answers import Answer
 from airflow_provider_workbench.client.server_time import answer_time, server_time

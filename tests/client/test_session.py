@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from client_servers import Authority, Peer, Wire, small_send_buffers, unused_port
 
 from airflow_provider_workbench.client import errors
@@ -492,6 +493,16 @@ def test_connection_cut_in_the_handshake_is_no_connection() -> None:
             failing(errors.ConnectError, lambda: session.request("GET", f"{url}/{SECRET}"))
 
 
+def test_server_that_is_not_up_yet_when_hands_are_shaken_is_no_connection() -> None:
+    """Nobody's certificate is meant by "internal error"."""
+    alert = bytes((21, 3, 3, 0, 2, 2, 80))
+    with Wire(lambda peer: (peer.sock.recv(65536), peer.send(alert))) as server:
+        url = server.url.replace("http:", "https:")
+        with Session(settings_for(server)) as session:
+            error = failing(errors.ConnectError, lambda: session.request("GET", f"{url}/{SECRET}"))
+    assert "internal error" in str(error).lower().replace("_", " ")
+
+
 def test_silence_in_the_handshake_is_no_connection() -> None:
     wait.clear()
     with Wire(lambda peer: wait.wait(30)) as server:
@@ -644,6 +655,57 @@ def test_cut_ends_a_request_of_another_thread(encrypted: bool, sending: bool, au
             thread.join()
             assert time.monotonic() - ended[0] < 1
         release.set()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_cut_ends_a_connection_that_is_being_made(
+    encrypted: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_connection = urllib3.util.connection.create_connection
+
+    def create(*args: Any, **kwargs: Any) -> socket.socket:
+        session.cut()
+        return create_connection(*args, **kwargs)
+
+    with Wire(polite, authority.server.server_context() if encrypted else None) as server:
+        settings = Settings.from_fields(server.create_file_url, "t", {"ca_bundle": authority.ca.cert_file})
+        with Session(settings) as session:
+            monkeypatch.setattr(urllib3.util.connection, "create_connection", create)
+            failing(errors.ConnectError, lambda: session.request("GET", f"{server.url}/files/{SECRET}"))
+            monkeypatch.undo()
+            assert server.heads == []
+            assert session.request("GET", server.url).status == 200
+
+
+def test_cut_ends_a_request_through_a_proxy_that_speaks_tls(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, ended = threading.Event(), threading.Event()
+    wait.clear()
+
+    def silent(peer: Peer) -> None:
+        peer.read_head()
+        began.set()
+        wait.wait(20)
+
+    def cut() -> None:
+        began.wait(10)
+        session.cut()
+        ended.wait(10)
+        wait.set()
+
+    context = authority.server.server_context()
+    with Wire(silent, context) as server, Wire(tunnel, context) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        settings = Settings.from_fields(server.create_file_url, "t", {"ca_bundle": authority.ca.cert_file})
+        with Session(settings) as session:
+            thread = threading.Thread(target=cut)
+            thread.start()
+            failing(errors.ConnectionLostError, lambda: session.request("GET", f"{server.url}/files/{SECRET}"))
+            # else it ended because the server did
+            assert not wait.is_set()
+            ended.set()
+            thread.join()
 
 
 def test_session_can_be_used_after_a_cut() -> None:

@@ -42,7 +42,7 @@ def settle(
         transfer = Transfer(job, source, f"{server.url}/files/x+y", chunk_size=None, resuming=True, totals=Totals())
         wanted = Wanted(until="listed", name="a.csv", size=SIZE, not_before=START)
         settling = Settling(job, wanted, not_after=not_after, known=known)
-        return settling.settle(transfer, size=SIZE, answered=answered)
+        return settling.settle(transfer, answered=answered)
 
 
 def complete(server: Workbench) -> None:
@@ -105,6 +105,22 @@ def test_file_that_is_listed_after_the_finish_was_answered_with_an_error_is_wait
         server.finished = True
         server.script["PAGE"] = [None, late]
         assert settle(server, answered=True) is Finding.TAKEN
+
+
+def test_file_that_is_listed_a_moment_after_its_bytes_went_is_waited_for_after_a_lost_answer_too() -> None:
+    """tusd 2 moves the bytes away, and Workbench commits meanwhile."""
+
+    def late(call: Call) -> None:
+        if server.count("GET"):
+            server.files = [listed()] * (server.count("GET") > 1)
+        call.answer("200 OK", page_of(server))
+
+    with Workbench(readable=True) as server:
+        complete(server)
+        server.finished = True
+        server.script["PAGE"] = [late, ...]
+        assert settle(server) is Finding.TAKEN
+        assert server.count("GET") == 2
 
 
 def test_page_in_trouble_costs_nothing_where_bytes_are_missing() -> None:

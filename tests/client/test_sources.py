@@ -197,6 +197,37 @@ def test_replaced_path_leaves_the_opened_version(path: Path, tmp_path: Path) -> 
     source.close()
 
 
+def test_moved_file_can_still_be_sent(path: Path, tmp_path: Path) -> None:
+    source = PathSource(path)
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # leave the tick of the clock in which it was made
+    path.rename(tmp_path / "archive.csv")
+    source.check_unchanged()
+    assert source.stream.read() == b"A\n1\n"
+    (tmp_path / "archive.csv").write_bytes(b"B\n2\n3\n")
+    assert "(4 bytes when it was opened, 6 now)" in changed(source)
+    source.close()
+
+
+def test_mode_that_changes_is_said_to_have(path: Path) -> None:
+    source = PathSource(path)
+    before = path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:
+        path.chmod(0o600)
+    assert "(its mode, owner or times, and perhaps its bytes)" in changed(source)
+    source.close()
+
+
+def test_opened_source_is_taken_as_it_is_and_nothing_of_it_read() -> None:
+    class Unread(BytesSource):
+        @property
+        def fingerprint(self) -> str:
+            raise AssertionError("it may take long")
+
+    source = Unread(b"abc")
+    assert open_source(source) is source
+
+
 def test_deleted_file_can_still_be_sent(path: Path) -> None:
     source = PathSource(path)
     path.unlink()

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from client_servers import Authority, Peer, Wire, small_send_buffers
-from conftest import settings_of
 from uploads import (
     PAGE,
     QUICK,
@@ -31,6 +30,7 @@ from uploads import (
     failing,
     patch,
     says,
+    settings_of,
     swallow,
     unanswered,
     upload,
@@ -160,14 +160,13 @@ def test_budget_starts_anew_with_progress() -> None:
 
 
 @pytest.mark.parametrize("length", [1000, 5_000_000])
-def test_no_progress_ends_after_a_few_rounds(length: int) -> None:
-    with Workbench(retry_budget=60) as server:
+def test_no_progress_ends_with_the_budget(length: int) -> None:
+    with Workbench(retry_budget=0.5) as server:
         server.script["PATCH"] = [cut(0), ...]
         told = Told()
         error = failing(errors.UploadInterruptedError, server.settings, bytes(length), told)
         assert error.retryable
-        assert "The Step has nothing of it" in str(error)
-        assert 9 <= server.count("PATCH") < 30
+        assert "No progress within 0 s (retry_budget). The Step has nothing of it" in str(error)
         assert server.created == 1
         # a later try can go on with it
         assert "settled" not in told.events
@@ -175,13 +174,24 @@ def test_no_progress_ends_after_a_few_rounds(length: int) -> None:
 
 @pytest.mark.parametrize("act", [swallow, says("502 Bad Gateway", PAGE), says("503 Service Unavailable", PAGE)])
 def test_proxy_that_takes_all_and_passes_nothing_on_is_no_endless_loop(act: Any) -> None:
-    with Workbench(retry_budget=60) as server:
+    with Workbench(retry_budget=0.5) as server:
         server.script["PATCH"] = [act, ...]
         error = failing(errors.UploadInterruptedError, server.settings, CONTENT)
-        assert "Not even" in str(error)
-        assert "The Step has nothing of it" in str(error)
-        assert 9 <= server.count("PATCH") < 30
+        assert "No progress within 0 s (retry_budget). The Step has nothing of it" in str(error)
         assert server.created == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [cut(0), swallow, says("503 Service Unavailable", PAGE), says("500 Internal Server Error", b"no disk\n", TUS)],
+)
+def test_trouble_of_many_rounds_within_the_budget_is_overcome(act: Any) -> None:
+    """However small what is sent."""
+    with Workbench(retry_budget=60) as server:
+        server.script["PATCH"] = [act] * 15
+        upload(server.settings, b"a,b\n1,2\n")
+        assert delivered(server) == [b"a,b\n1,2\n"]
+        assert server.count("PATCH") == 16
 
 
 def test_offset_that_goes_back_and_forth_is_no_progress() -> None:
@@ -190,11 +200,10 @@ def test_offset_that_goes_back_and_forth_is_no_progress() -> None:
         call.server.content.clear()
         call.answer("500 Internal Server Error", b"read tcp: i/o timeout\n", TUS)
 
-    with Workbench(retry_budget=60) as server:
-        server.script["PATCH"] = [patch, back_and_forth] * 40
-        with pytest.raises((errors.UploadInterruptedError, errors.OutcomeUnknownError)):
+    with Workbench(retry_budget=0.5) as server:
+        server.script["PATCH"] = [patch, back_and_forth] * 4000
+        with pytest.raises((errors.UploadInterruptedError, errors.OutcomeUnknownError), match="No progress within"):
             upload(server.settings, CONTENT, chunk_size=60_000)
-        assert server.count("PATCH") < 61
 
 
 def test_locked_upload_is_waited_for() -> None:
@@ -286,7 +295,7 @@ def test_retry_after_beyond_the_budget_ends_at_once() -> None:
         began = time.monotonic()
         error = failing(errors.UploadInterruptedError, server.settings, CONTENT, chunk_size=60_000)
         assert time.monotonic() - began < 3
-    assert "answered 503" in str(error)
+    assert "answered 503 to the upload. It asks to wait longer than retry_budget (5 s) lasts." in str(error)
 
 
 # ---- proxies with limits
@@ -339,6 +348,15 @@ def test_proxy_that_buffers_gets_smaller_patches(act: Any) -> None:
         upload(server.settings, CONTENT)
         assert delivered(server) == [CONTENT]
         assert lengths(server)[:6] == [100_000] * 3 + [50_000] * 3
+
+
+@pytest.mark.usefixtures("small")
+def test_trouble_of_the_tus_server_itself_makes_no_smaller_patches() -> None:
+    with Workbench(retry_budget=60) as server:
+        server.script["PATCH"] = [says("500 Internal Server Error", b"no disk\n", TUS)] * 12
+        upload(server.settings, CONTENT)
+        assert delivered(server) == [CONTENT]
+        assert lengths(server) == [100_000] * 13
 
 
 @pytest.mark.parametrize("status", ["405 Method Not Allowed", "501 Not Implemented"])
@@ -598,8 +616,6 @@ def test_create_file_obeys_retry_after_and_ends_if_it_is_beyond_the_budget() -> 
         (REFUSAL, errors.TokenInvalidError),
         (says("400 Bad Request", b'{"error": {"code": "body-has-errors"}}'), errors.BodyHasErrorsError),
         (says("404 Not Found", b'{"error": {"code": "step-not-found"}}'), errors.StepNotFoundError),
-        (says("404 Not Found", PAGE), errors.ConfigurationError),
-        (says("302 Found", PAGE), errors.ConfigurationError),
     ],
 )
 def test_create_file_that_was_refused_is_not_asked_again(act: Any, kind: type[errors.WorkbenchError]) -> None:
@@ -607,6 +623,44 @@ def test_create_file_that_was_refused_is_not_asked_again(act: Any, kind: type[er
         server.script["CREATE"] = [act, ...]
         failing(kind, server.settings, CONTENT)
         assert server.methods == ["CREATE"]
+
+
+@pytest.mark.parametrize("content", [b"A\n1\n", b""])
+@pytest.mark.parametrize("act", [says("404 Not Found", b"default backend - 404"), says("302 Found", PAGE)])
+def test_proxys_word_that_there_is_no_such_place_counts_when_it_comes_again(act: Any, content: bytes) -> None:
+    """So it speaks for a moment while the frontend is restarted."""
+    with Workbench(readable=True) as server:
+        server.script["CREATE"] = [act]
+        result = upload(server.settings, content)
+        assert delivered(server) == [content]
+        assert (result.attempts, result.duplicate_possible) == (2, False)
+    with Workbench(readable=True) as server:
+        server.script["CREATE"] = [act, says("503 Service Unavailable", PAGE), act, act, act]
+        failing(errors.ConfigurationError, server.settings, b"A\n1\n")
+        assert server.methods == ["CREATE"] * 4
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "408 Request Timeout"])
+def test_busy_frontend_has_not_taken_an_empty_file(status: str) -> None:
+    with Workbench() as server:
+        server.script["CREATE"] = [says(status, PAGE)] * 5
+        result = upload(server.settings, b"")
+        assert delivered(server) == [b""]
+        assert (result.attempts, result.duplicate_possible) == (6, False)
+
+
+def test_upload_url_of_an_empty_file_is_not_needed() -> None:
+    """Nothing is sent there, and the File is finished."""
+
+    def create(call: Call) -> None:
+        call.read()
+        server.files.append(("a.csv", 0, now(), b""))
+        call.answer("200 OK", b'{"tusUploadUrl": "http://upload.example/files/x"}')
+
+    with Workbench() as server:
+        server.script["CREATE"] = [create]
+        upload(server.settings, b"")
+        assert server.methods.count("CREATE") == 1
 
 
 def test_create_file_of_an_empty_file_whose_answer_was_lost_is_settled_by_the_step() -> None:

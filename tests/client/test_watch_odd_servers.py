@@ -82,13 +82,14 @@ def settings_for(server: Wire, **extra: Any) -> Settings:
 
 
 async def test_pings_are_answered_and_keep_a_quiet_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{WEBSOCKET}.SILENCE_LIMIT", 0.3)
+    monkeypatch.setattr(f"{WEBSOCKET}.SILENCE_LIMIT", 1.5)
     async with (
-        odd_server(saying(complete("a")), page(), ping_interval=0.1, ping_timeout=0.3) as server,
+        odd_server(saying(complete("a")), page(), ping_interval=0.1, ping_timeout=1.5) as server,
         Waiter(server.settings) as waiter,
     ):
         await waiter.until(lambda step: True)
-        await asyncio.sleep(1)
+        # longer than either may be silent
+        await asyncio.sleep(2.5)
     assert (server.sockets, server.pages, waiter.lines) == (1, 0, [])
 
 
@@ -151,6 +152,9 @@ async def test_socket_that_does_not_begin_with_a_state_ends_in_reading_the_page(
 
 async def test_server_that_only_chatters_does_not_hold_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{WEBSOCKET}.FIRST_MESSAGE_LIMIT", 0.1)
+    # or what it says in all would end it
+    monkeypatch.setattr(f"{WEBSOCKET}.FLOOD", 2**40)
+    monkeypatch.setattr(f"{WEBSOCKET}.FLOOD_VALUES", 2**40)
 
     def chatter(connection: ServerConnection) -> None:
         while True:

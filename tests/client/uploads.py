@@ -19,12 +19,18 @@ from airflow_provider_workbench.client.listener import Kept, Listener
 from airflow_provider_workbench.client.patience import Patience
 from airflow_provider_workbench.client.settings import Settings
 from airflow_provider_workbench.client.upload import UploadResult, upload_file
+from airflow_provider_workbench.sandbox import Sandbox
 
 QUICK = Patience(first_pause=0.01, longest_pause=0.04, round_pause=0.01, lock=1, source=0.5, grace=0.05, look=0.02)
 TOKEN = "t0ken-of-the-step"
 SECRET = "s3cret0f3a9c2e51d8b604"
 TUS = "Tus-Resumable: 1.0.0"
 PAGE = b"<html><body>a proxy's page</body></html>"
+
+
+def settings_of(wb: Sandbox, **extra: Any) -> Settings:
+    """A connection to the sandbox's default Step."""
+    return Settings.from_fields(wb.step.create_file_url, wb.step.api_token or "", extra)
 
 
 @dataclass

@@ -73,12 +73,14 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def test_memory_is_the_same_for_the_smallest_and_the_largest_file(fault_sandbox: Sandbox, tmp_path: Path) -> None:
+def test_memory_is_the_same_for_a_file_of_16_mib_and_the_largest(fault_sandbox: Sandbox, tmp_path: Path) -> None:
+    """A smaller one cannot fill the buffers, which hold some blocks of 512 KiB, and needs that much less. How full they
+    are at most is a matter of luck, and makes up to 0.8 MiB; two bytes for each KiB of the file would be 4 MiB."""
     fault_sandbox.reset()
     step = fault_sandbox.step
     settings = Settings.from_fields(step.create_file_url, step.api_token or "")
     grown = []
-    for size in (MIB, 2147483647):
+    for size in (MIB, 16 * MIB, 2147483647):
         path = tmp_path / f"{size}.bin"
         with path.open("wb") as file:
             file.truncate(size)
@@ -86,7 +88,7 @@ def test_memory_is_the_same_for_the_smallest_and_the_largest_file(fault_sandbox:
         assert result["bytes_sent"] == step.files[0].size == size
         grown.append(result["grown"])
     assert max(grown) <= 8 * 1024  # KiB
-    assert max(grown) - min(grown) <= 2 * 1024
+    assert abs(grown[2] - grown[1]) <= 2 * 1024
 
 
 def test_memory_does_not_grow_with_the_file_nor_with_twenty_cuts(rig: Rig, gibibyte: Path) -> None:

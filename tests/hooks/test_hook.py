@@ -79,6 +79,38 @@ def test_a_uri_connection_is_https_unless_it_is_this_machine(monkeypatch):
     assert endpoint.create_file_url == "https://app.example:8443/api/v1/workflows/12/steps/step-x/files"
 
 
+PATH = "api/v1/workflows/12/steps/step-x/files"
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"host": "app.example", "schema": PATH}, "https://app.example"),
+        ({"host": "app.example", "port": 8443, "schema": PATH}, "https://app.example:8443"),
+        # as Airflow's own get_uri() has it
+        ({"host": "https://app.example", "port": 8443, "schema": PATH}, "https://app.example:8443"),
+        ({"host": "https://app.example/", "port": 8443, "schema": f"/{PATH}"}, "https://app.example:8443"),
+        ({"host": "::1", "port": 8000, "schema": PATH}, "http://[::1]:8000"),
+        ({"host": "http://[::1]", "port": 8000, "schema": PATH}, "http://[::1]:8000"),
+        ({"host": "app.example:8443", "schema": PATH}, "https://app.example:8443"),
+        # pasted whole over the host of a connection that was a URI
+        ({"host": f" https://new.example/{PATH} ", "port": 8443, "schema": PATH}, "https://new.example"),
+        ({"host": f"new.example:8444/{PATH}", "port": 8443, "schema": PATH}, "https://new.example:8444"),
+    ],
+)
+def test_the_create_file_url_may_be_in_pieces(monkeypatch, fields, place):
+    connection = {"conn_type": "workbench", "password": "token", **fields}
+    monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", json.dumps(connection))
+    assert WorkbenchHook().get_settings().endpoint.create_file_url == f"{place}/{PATH}"
+
+
+@pytest.mark.parametrize("host", ["https://app.example:8443", "http://[::1]:8000"])
+def test_a_uri_with_the_scheme_in_its_host_keeps_the_port(monkeypatch, host):
+    scheme, _, place = host.partition("://")
+    monkeypatch.setenv("AIRFLOW_CONN_WORKBENCH_DEFAULT", f"workbench://{scheme}://:token@{place}/{PATH}")
+    assert WorkbenchHook().get_settings().endpoint.create_file_url == f"{host}/{PATH}"
+
+
 def test_reading_the_step(connect, workbench_sandbox):
     hook = connect()
     result = hook.upload_file(b"a\n1\n", filename="a.csv", read_step=True)

@@ -27,6 +27,12 @@ class LookUp:
         return replace(SETTINGS)
 
 
+def forward(loop: asyncio.AbstractEventLoop, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the loop's clock forward."""
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + seconds)
+
+
 async def test_many_who_ask_at_once_are_one_look_up() -> None:
     look_up = LookUp()
     found = await asyncio.gather(*(shared_settings("a", look_up) for _ in range(50)))
@@ -68,7 +74,8 @@ async def test_cancelled_asker_does_not_cancel_the_others() -> None:
 
 
 async def test_forgotten_settings_are_looked_up_once_for_all_who_forget_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LIFETIME", 0.2)
+    monkeypatch.setattr(module, "LIFETIME", 100)
+    loop = asyncio.get_running_loop()
     look_up = LookUp()
     stale = await shared_settings("a", look_up)
 
@@ -77,12 +84,13 @@ async def test_forgotten_settings_are_looked_up_once_for_all_who_forget_them(mon
         forget_shared_settings("a", stale)
         return await shared_settings("a", look_up)
 
+    forward(loop, 50, monkeypatch)
     found = await asyncio.gather(*(again(number / 500) for number in range(50)))
     assert look_up.times == 2
     assert all(one is found[0] is not stale for one in found)
-    await asyncio.sleep(0.05)
     # the time of the forgotten ones is over now, and that of the new ones not
-    await asyncio.sleep(0.03)
+    forward(loop, 50, monkeypatch)
+    await asyncio.sleep(0.01)
     assert await shared_settings("a", look_up) is found[0]
 
 

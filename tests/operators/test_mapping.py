@@ -143,9 +143,8 @@ class TestUuid:
 
     def look(self, upload, **options):
         rules = Rules.checked(until="listed", expected_rows=None, expected_columns=None, on_superseded="succeed")
-        waiting = Waiting.of_upload(
-            WorkbenchHook().get_settings(), upload, rules, logging.getLogger(__name__), **options
-        )
+        settings, log = WorkbenchHook().get_settings(), logging.getLogger(__name__)
+        waiting = Waiting.of_upload(settings, upload, rules, log, conn_id="workbench_default", **options)
         verdict = waiting.look()
         return waiting.wanted.uuid, verdict
 

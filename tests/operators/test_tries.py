@@ -114,6 +114,7 @@ def test_an_accepted_upload_leaves_nothing_behind(connected, store, path, monkey
     assert store.values == {}
 
 
+@pytest.mark.usefixtures("no_pauses_between_rounds")
 @pytest.mark.parametrize("change", ["file", "cleared", "key", "token", "expired", "garbage"])
 def test_a_retry_starts_over_and_says_why(connected, store, path, monkeypatch, capsys, caplog, change):
     killed(path, context(store), monkeypatch)

@@ -318,6 +318,17 @@ class TestDeferrable:
         output = operator(deferrable=True).execute_complete(context, event)
         assert output["uuid"] == output["file"]["uuid"] == file.uuid
 
+    def test_a_connection_that_leads_to_another_step_meanwhile_is_no_success(self, operator, rendering, monkeypatch):
+        context = Context()
+        left = deferred(operator(deferrable=True), context)
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_WORKBENCH_DEFAULT", rendering.add_workflow("Other", public=True).add_step().connection_json()
+        )
+        # which does not list the File
+        event = asyncio.run(anext(left.trigger.run())).payload
+        with pytest.raises(WorkbenchFatalError, match=rf"The File went to {rendering.step.slug} of .*/workflows/1/"):
+            operator(deferrable=True).execute_complete(context, event)
+
     def test_a_timeout_is_an_error_that_a_retry_can_mend(self, operator, rendering):
         for store, words in (
             (None, "A retry uploads it again. Last seen: .* is rendering it"),

@@ -29,6 +29,7 @@ from sandbox_http import (
 from starlette.types import Message, Receive, Scope, Send
 
 from airflow_provider_workbench.sandbox import Request, Sandbox
+from airflow_provider_workbench.sandbox.switches import Switches
 from airflow_provider_workbench.sandbox.traffic import Record
 
 
@@ -39,6 +40,12 @@ def begin(url: str, offset: int, length: int, sent: bytes) -> Client:
     client.start("PATCH", urlsplit(url).path, headers.items())
     client.connection.send(sent)
     return client
+
+
+def close(client: Client, *, reset: bool) -> None:
+    if reset:
+        client.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.connection.sock.close()
 
 
 def arrived(wb: Sandbox, number: int, count: int) -> None:
@@ -74,19 +81,26 @@ def test_the_defaults_are_the_recorded_ones() -> None:
 def test_a_cut_connection_loses_no_byte(wb: Sandbox, reset: bool, sent: bytes) -> None:
     url = new_upload(wb.step, 1_000_000, "f.bin")
     patch(url, 0, b"abc")
-    wb.cut_seconds = 0.3
     client = begin(url, 3, 999_997, sent)
     arrived(wb, 3, len(sent))
-    if reset:
-        client.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.connection.sock.close()
-    assert head(url).status == 423
-    assert call("DELETE", url, TUS).text == "file currently locked\n"
+    close(client, reset=reset)
     answer = head_when_free(url)
     assert (answer.status, answer.headers["upload-offset"]) == (200, str(3 + len(sent)))
     rest = b"z" * (999_997 - len(sent))
     assert patch(url, 3 + len(sent), rest).status == 204
     assert wb.step.content(wb.step.files[0].uuid) == b"abc" + sent + rest
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_cut_connection_holds_the_upload_for_a_while(wb: Sandbox, reset: bool) -> None:
+    wb.cut_seconds = 1
+    url = new_upload(wb.step, 6)
+    client = begin(url, 0, 6, b"A\n")
+    arrived(wb, 2, 2)
+    close(client, reset=reset)
+    settle(lambda: head(url).status == 423)
+    assert call("DELETE", url, TUS).text == "file currently locked\n"
+    assert head_when_free(url).headers["upload-offset"] == "2"
 
 
 def test_bytes_that_wait_in_the_server_survive_a_cut_too(wb: Sandbox) -> None:
@@ -150,11 +164,12 @@ def test_silence_loses_what_was_not_flushed_and_the_offset_goes_backwards(
 
 
 def test_a_slow_sender_is_not_silent(wb: Sandbox) -> None:
-    wb.idle_limit = 0.4
+    wb.idle_limit = 2
     url = new_upload(wb.step, 6)
     client = begin(url, 0, 6, b"")
+    # longer than the limit in all
     for byte in b"A\n1234":
-        time.sleep(0.2)
+        time.sleep(0.4)
         client.connection.send(bytes([byte]))
     assert client.finish().status == 204
 
@@ -171,10 +186,11 @@ def test_of_two_patches_at_once_one_gets_423(wb: Sandbox) -> None:
 
 
 def test_a_file_lands_when_its_sender_leaves_after_the_last_byte(wb: Sandbox) -> None:
-    wb.hook_delay = 0.3
+    wb.hook_delay = 60
     url = new_upload(wb.step, 6)
     begin(url, 0, 6, b"A\n1234").connection.close()
     settle(lambda: head(url).status == 423)
+    wb.hook_delay = 0
     assert head_when_free(url).headers["upload-offset"] == "6"
     assert [file.size for file in wb.step.files] == [6]
     assert wb.requests[1].status is None or wb.requests[1].status == 204
@@ -244,14 +260,19 @@ def test_a_failing_hook_gives_500_and_is_never_called_again(
     assert wb.step.selected.name == "before.csv"
 
 
-def test_a_hook_that_is_back_for_the_third_call_accepts(wb: Sandbox) -> None:
-    wb.hook_retry_seconds = 0.3
+def test_a_hook_that_is_back_for_the_third_call_accepts(wb: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    async def pause(switches: Switches, name: str) -> None:
+        calls.append(name)
+        if calls.count("hook_delay") == 3:
+            switches.hook = "ok"
+
+    # before each call
+    monkeypatch.setattr(Switches, "pause", pause)
+    wb.hook_retry_seconds = 0.01
     wb.hook = "down"
-    url = new_upload(wb.step, 3)
-    answer = in_background(patch, url, 0, b"A\n1")
-    time.sleep(0.4)
-    wb.hook = "ok"
-    assert next(answer).status == 204
+    assert patch(new_upload(wb.step, 3), 0, b"A\n1").status == 204
     assert len(wb.step.files) == 1
 
 
@@ -266,10 +287,11 @@ def test_a_hook_that_is_down_takes_about_two_seconds(wb: Sandbox, size: int) -> 
 
 def test_size_zero_with_a_slow_hook_gives_500_and_the_file_may_land(wb: Sandbox) -> None:
     wb.create_timeout = 0.2
-    wb.hook_delay = 0.6
+    wb.hook_delay = 60
     answer = create_file(wb.step, "empty.csv", 0)
     assert (answer.status, answer.headers["content-type"]) == (500, "text/html")
     assert wb.step.files == []
+    wb.hook_delay = 0
     settle(lambda: len(wb.step.files) == 1)
 
 

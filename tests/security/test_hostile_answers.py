@@ -177,7 +177,7 @@ def test_redirect_is_not_followed(transport: str, error: Kind, words: str, statu
         kind, run = TRANSPORTS.get(transport, ("GET", create))
         speeches: dict[str, Speech] = {}
         if transport == "PATCH":
-            run = partial(lambda server, _: upload(server, 20))
+            run = partial(lambda server, _: upload(server, 0.3))
         elif transport == "HEAD":
             speeches = {"PATCH": REFUSING}
             run = partial(lambda server, _: upload(server, 0.3))

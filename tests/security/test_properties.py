@@ -101,9 +101,9 @@ def test_date_is_a_moment_of_this_age_or_none(text: str) -> None:
 
 
 @LIMITS
-@given(DIGITS | DATES | TEXT)
-def test_retry_after_is_seconds_or_none(text: str) -> None:
-    seconds = retry_after_seconds(text)
+@given(DIGITS | DATES | TEXT, DATES | TEXT)
+def test_retry_after_is_seconds_or_none(text: str, date: str) -> None:
+    seconds = retry_after_seconds({"retry-after": text, "date": date})
     assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
@@ -305,7 +305,7 @@ WANTED = st.builds(
     Wanted,
     until=st.sampled_from(UNTIL),
     uuid=st.none() | TEXT,
-    name=st.none() | TEXT | st.sampled_from(["*", "a.csv", "*.csv", "[", "[!"]),
+    name=st.none() | TEXT.filter(str.strip) | st.sampled_from(["*", "a.csv", "*.csv", "[", "[!"]),
     is_pattern=st.booleans(),
     size=st.none() | NUMBERS,
     not_before=st.none()

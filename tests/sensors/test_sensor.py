@@ -377,6 +377,7 @@ BAD = {
     "no since": ({"filename": "a"}, "since is required"),
     "empty since": ({"filename": "a", "since": " "}, "since is required"),
     "since in words": ({"filename": "a", "since": "yesterday"}, "no moment in ISO 8601"),
+    "a blank filename": ({"filename": " ", "since": "any"}, "filename is blank"),
     "a mapped operator's output": ({"upload": [{}]}, "expand the sensor too"),
     "something else's output": ({"upload": {"size": 1}}, "must be the output of one WorkbenchUploadOperator"),
     "expected_rows in words": ({"filename": "a", "since": "any", "expected_rows": "many"}, "expected_rows must be"),
@@ -396,7 +397,9 @@ def test_bad_parameters_are_refused_before_a_request(upload, context, workbench_
 def test_an_upload_to_another_step_is_refused(upload, context, workbench_sandbox):
     uploaded = upload()
     uploaded["step_slug"] = "step-other"
-    with pytest.raises(WorkbenchFatalError, match="upload went to step-other"):
+    with pytest.raises(
+        WorkbenchFatalError, match="The File went to step-other of .*Wait with the connection that uploaded it"
+    ):
         sensor(upload=uploaded).execute(context)
     assert page_requests(workbench_sandbox) == []
 

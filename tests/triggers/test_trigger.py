@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_workbench.client.answers import Answer
 from airflow_provider_workbench.client.async_session import AsyncSession
-from airflow_provider_workbench.client.errors import ConnectError, TlsError
+from airflow_provider_workbench.client.errors import ConnectError, StepGoneError, TlsError
 from airflow_provider_workbench.hooks.workbench import WorkbenchHook
 from airflow_provider_workbench.triggers.workbench import WorkbenchFileTrigger
 
@@ -284,6 +284,20 @@ def test_the_page_is_read_where_websockets_cannot_pass(hook, workbench_sandbox):
     timer.start()
     assert event_of(trigger())["state"] == "seen"
     timer.join()
+
+
+def test_the_page_is_read_once_a_second_at_most(hook, monkeypatch):
+    """However often one task of a triggerer wants it."""
+    asked = []
+
+    def watch_step(settings, *, poke_interval, log):
+        asked.append(poke_interval)
+        raise StepGoneError("It is gone.")
+
+    monkeypatch.setattr("airflow_provider_workbench.client.watch.watch_step", watch_step)
+    assert trigger().poke_interval == 0.1
+    assert event_of(trigger())["state"] == "error"
+    assert asked == [1.0]
 
 
 def test_triggers_of_one_workflow_share_a_socket_and_go_one_by_one(hook, workbench_sandbox):
