@@ -26,7 +26,6 @@ from airflow_provider_workbench.client.create_file import (
 )
 from airflow_provider_workbench.client.digest import DigestingSource
 from airflow_provider_workbench.client.errors import (
-    BusyError,
     ConnectError,
     ConnectionLostError,
     FilenameError,
@@ -267,7 +266,7 @@ class _Upload:
             # its Date is needed, and is frozen while a connection is kept (recorded)
             session.close()
             try:
-                _, created = self._create_patiently(ConnectError, BusyError)
+                _, created = self._create_patiently(ConnectError)
                 return self._result(created, self._moment_of(created)[0])
             except (ConnectionLostError, UnexpectedAnswerError) as error:
                 lost = str(error)
@@ -368,7 +367,7 @@ class _Upload:
         return upload
 
     def _create_patiently(self, *harmless: type[WorkbenchError]) -> tuple[str, Answer]:
-        """Ask again after errors that are ``harmless`` and can pass, and once after what only :func:`may_pass`."""
+        """Ask again after errors that are ``harmless`` and can pass: once where it only :func:`may_pass`."""
         backoff = self._job.backoff()
         again = False
         while True:
@@ -378,12 +377,12 @@ class _Upload:
                 failure = error
             self._job.control.check()
             pause = None
-            if may_pass(failure) and not again:
+            if failure.retryable:
+                pause = backoff.pause(failure.retry_after)
+            elif may_pass(failure) and not again:
                 longest = self._job.patience.longest_pause
                 pause = random.uniform(longest / 3, longest)
-            elif failure.retryable and isinstance(failure, harmless):
-                pause = backoff.pause(failure.retry_after)
-            if pause is None:
+            if pause is None or not isinstance(failure, harmless):
                 raise failure
             again = not failure.retryable
             self._listener.log(f"{failure} Trying again in {pause:.1f} s.")
