@@ -28,7 +28,7 @@ WAITERS = (1, 10, 100, 1000)
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 # below, the first milliseconds are a large part of the time
 STRAIGHT_FROM = 256 * MIB
-# below, the file may not fill all buffers: of 512 KiB each, two are read ahead, one is sent and one is being read
+# below, the file may not fill all buffers: of 512 KiB each, one is read ahead, one is sent and one is being read
 FLAT_FROM = 16 * MIB
 
 
@@ -58,12 +58,14 @@ def measure_sizes() -> None:
         table.row(f"{size / MIB:,.0f}", f"{middle:.3f}", spread(seconds, ".3f"), slope, f"{growths[size]:.1f}")
     long = [slope for size, slope in slopes.items() if size >= STRAIGHT_FROM]
     full = [growth for size, growth in growths.items() if size >= FLAT_FROM]
-    straight = "a straight line" if max(long) < 1.25 * min(long) else "no straight line"
+    last = slopes[SIZES[-1]]
+    straight = f"{'no steeper' if last < 1.25 * min(long) else 'steeper'} than a straight line"
     flat = "flat" if max(full) < 8 and max(full) - min(full) < 1 else "not flat"
     table.save(
         "growth",
         f"Time: {straight}. From {STRAIGHT_FROM // MIB} MiB on, where sending is most of it, each GiB beyond the "
-        f"smallest file takes {spread(long)} s (a straight line: the most is less than 1.25 times the least).",
+        f"smallest file takes {spread(long)} s, of the largest file {last:.2f} s (no steeper: less than 1.25 times "
+        "the least).",
         f"Memory: {flat}. From {FLAT_FROM // MIB} MiB on, where the file fills all buffers, as one of 1 MiB does not, "
         f"{spread(full, '.1f')} MiB (flat: below 8, and less than 1 apart).",
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from airflow_provider_workbench.client.sources import Reader
 
 BLOCK = 512 * 1024
-BLOCKS_AHEAD = 2
+BLOCKS_AHEAD = 1
 # seconds
 _LOOK = 0.2
 
@@ -36,8 +36,13 @@ class ReadAhead:
         self._open_at = open_at
         self._offset = offset
         self._left = length
-        self._blocks: queue.Queue[bytes | BaseException] = queue.Queue(BLOCKS_AHEAD)
-        self._closed = threading.Event()
+        # SimpleQueue hands over faster than Queue, by hundredths of an upload over TLS (benchmarks/transfer.py). It
+        # has no limit, so room for a block is handed back when one is taken
+        self._blocks: queue.SimpleQueue[bytes | BaseException] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(BLOCKS_AHEAD + 1):
+            self._room.put(None)
+        self._closed = False
         self._thread = threading.Thread(target=self._fill, name="workbench-read-ahead", daemon=True)
         self._thread.start()
 
@@ -54,6 +59,7 @@ class ReadAhead:
         while (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 block = self._blocks.get(timeout=min(left, _LOOK))
+                self._room.put(None)
                 break
             check()
         if isinstance(block, BaseException):
@@ -62,28 +68,25 @@ class ReadAhead:
 
     def close(self) -> None:
         """Stop reading. A read that is under way is left to end by itself."""
-        self._closed.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._blocks.get_nowait()
+        self._closed = True
+        self._room.put(None)
 
     def _fill(self) -> None:
         try:
             reader = self._open_at(self._offset)
             try:
-                while self._left and not self._closed.is_set():
+                while self._left and self._has_room():
                     block = reader.read(min(BLOCK, self._left))
                     self._left -= len(block)
-                    self._put(block)
+                    self._blocks.put(block)
                     if not block:
                         break
             finally:
                 reader.close()
         except BaseException as error:
-            self._put(error)
+            self._blocks.put(error)
 
-    def _put(self, item: bytes | BaseException) -> None:
-        while not self._closed.is_set():
-            with contextlib.suppress(queue.Full):
-                self._blocks.put(item, timeout=0.5)
-                return
+    def _has_room(self) -> bool:
+        """Wait for it. False if nobody wants more."""
+        self._room.get()
+        return not self._closed
