@@ -62,7 +62,7 @@ demo: .venv/.ready
 
 # what a user would take instead is installed for them; what cannot be is left out, and the tables say so
 BENCHMARKS := transfer memory small_files resume parse_cost growth waiting
-bench: $(BENCHMARKS:%=bench-%)           ## all benchmarks, in about 15 minutes on two idle cores; or one: make bench-transfer
+bench: $(BENCHMARKS:%=bench-%)           ## all benchmarks, in under 15 minutes on two idle cores; or one: make bench-transfer
 
 bench-%: .venv/.ready
 	$(PY) benchmarks/$*.py

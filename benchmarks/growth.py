@@ -25,7 +25,7 @@ from airflow_provider_workbench.sandbox import Sandbox, Step
 
 SIZES = (MIB, 4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB, 2147483647)
 WAITERS = (1, 10, 100, 1000)
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROUNDS = int(os.environ.get("ROUNDS", "9"))
 # below, the first milliseconds are a large part of the time
 STRAIGHT_FROM = 256 * MIB
 # below, the file may not fill all buffers: of 512 KiB each, one is read ahead, one is sent and one is being read
